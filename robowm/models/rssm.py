@@ -1,0 +1,488 @@
+"""A discrete recurrent state-space model with a pose slot.
+
+The form is DreamerV3's (Hafner et al. 2023, arXiv:2301.04104): a block-diagonal GRU, categorical
+latents with one percent of uniform, balanced KL with free nats, two-hot scalars. Pixels and vectors
+are fused before the posterior.
+
+What is added is the *slot*: continuous numbers beside ``deter`` and ``stoch`` that hold the object's
+pose and the proprioception, in the task's own units scaled to [-1, 1]. The posterior fuses what the
+encoder reads from the pixels with what was predicted; the prior predicts a change. A discrete latent
+alone forgets where things are to the centimetre; the slot keeps it, and rotation survives imagination.
+
+State: deter [B, D], stoch [B, S * C], slot [B, P + Q], goal [B, G]. P numbers of pose, Q of
+proprioception.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robowm.models.protocol import Batch, State, Step
+from robowm.nets.blocks import BlockGRU, NormAct, linear, mlp
+from robowm.nets.distributions import (
+    TwoHot,
+    categorical_kl,
+    gumbel_like,
+    straight_through,
+    unimix_log_probs,
+)
+from robowm.nets.images import ImageDecoder, ImageEncoder
+from robowm.spec import POSITION, YAW, TaskSpec
+
+PROPRIO, GOAL = "proprio", "goal"
+
+
+@dataclasses.dataclass
+class LossScales:
+    """Weight of each term; every term is a mean over time and batch."""
+
+    dynamics: float = 1.0
+    representation: float = 0.1
+    image: float = 0.03  # of squared error summed over pixels; a picture has many, a pose five
+    vector: float = 1.0
+    pose: float = 20.0  # encoder's and posterior's pose, and the prior's slot
+    reward: float = 1.0
+    cont: float = 1.0
+    success: float = 0.5
+    contact: float = 0.5
+    open_loop: float = 1.0
+
+
+@dataclasses.dataclass
+class RSSMConfig:
+    """Sizes and switches; the named sizes are in configs/model/rssm."""
+
+    kind: str = "rssm"
+    deter: int = 256
+    blocks: int = 8
+    hidden: int = 256
+    stoch: int = 16
+    classes: int = 16
+    embed: int = 256
+    depth: int = 16  # channels of the first convolution
+    head_layers: int = 1
+    unimix: float = 0.01
+    free_nats: float = 1.0
+    pose_slot: bool = True
+    privileged: bool = True  # learn from simulator-only targets
+    image_share: float = 0.25  # of the frames that the picture loss sees
+    open_loop_steps: int = 6  # 0 turns the open-loop loss off
+    open_loop_starts: int = 4  # start times drawn in each sequence
+    reward_bins: int = 41
+    scales: LossScales = dataclasses.field(default_factory=LossScales)
+
+
+class RSSM(nn.Module):
+    """See the module's docstring. Raw observations in, predictions in SI units out."""
+
+    def __init__(self, config: RSSMConfig, spec: TaskSpec):
+        super().__init__()
+        self.config, self.spec = config, spec
+        c, obs = config, spec.observation
+        self.pose_keys = spec.pose_keys if c.privileged else ()
+        self.contact_keys = tuple(k for k in spec.privileged if k not in spec.pose_keys)
+        self.inputs = tuple(k for k in spec.vectors if k != GOAL)
+        for name in (*spec.vectors, *self.pose_keys):
+            array = obs.get(name) or spec.privileged[name]
+            centre, half = array.centre_and_half()
+            self.register_buffer(f"centre_{name}", torch.from_numpy(centre), False)
+            self.register_buffer(f"half_{name}", torch.from_numpy(half), False)
+        self.pose_size = sum(spec.privileged[k].size for k in self.pose_keys)
+        self.proprio_size = obs[PROPRIO].size if PROPRIO in obs else 0
+        self.goal_size = obs[GOAL].size if GOAL in obs else 0
+        self.slot_size = (self.pose_size + self.proprio_size) if c.pose_slot else 0
+        self.stoch_size = c.stoch * c.classes
+        latent_size = c.deter + self.stoch_size
+        self.feat_size = latent_size + self.slot_size + self.goal_size
+
+        # Encoder: each camera on its own, then everything together.
+        self.cameras = nn.ModuleDict({k: ImageEncoder(obs[k].shape, c.depth) for k in spec.images})
+        vectors = sum(obs[k].size for k in self.inputs) + self.goal_size
+        self.camera_out = nn.ModuleDict(
+            {k: linear(camera.size, c.embed, bias=False) for k, camera in self.cameras.items()}
+        )
+        self.camera_norm = nn.ModuleDict({k: NormAct(c.embed) for k in self.cameras})
+        fused = c.embed * len(self.cameras) + vectors
+        self.fuse = nn.Sequential(
+            linear(fused, c.embed, bias=False), NormAct(c.embed),
+            linear(c.embed, c.embed, bias=False), NormAct(c.embed),
+        )  # fmt: skip
+        self.pose_head = linear(c.embed, self.pose_size) if self.pose_size else None
+
+        # Recurrence.
+        self.enter_deter = nn.Sequential(linear(c.deter, c.hidden, bias=False), NormAct(c.hidden))
+        self.enter_latent = nn.Sequential(
+            linear(self.stoch_size + self.slot_size, c.hidden, bias=False), NormAct(c.hidden)
+        )
+        self.enter_action = nn.Sequential(
+            linear(spec.action.size, c.hidden, bias=False), NormAct(c.hidden)
+        )
+        self.cell = BlockGRU(3 * c.hidden, c.deter, c.blocks)
+        self.prior_head = mlp(c.deter, c.hidden, 1, self.stoch_size)
+        self.posterior_deter = linear(c.deter, c.hidden, bias=False)
+        self.posterior_embed = linear(c.embed, c.hidden, bias=False)
+        self.posterior_norm = NormAct(c.hidden)
+        self.posterior_head = linear(c.hidden, self.stoch_size)
+        if self.slot_size:
+            inputs = c.deter + self.slot_size + spec.action.size
+            self.slot_change = mlp(inputs, c.hidden, 1, self.slot_size, scale=0.1)
+        if self.slot_size and self.pose_size:
+            self.slot_gate = linear(c.hidden, self.pose_size, scale=0.1)
+
+        # Heads.
+        self.decoders = nn.ModuleDict(
+            {k: ImageDecoder(obs[k].shape, self.feat_size, c.hidden, c.depth) for k in spec.images}
+        )
+        self.contact_size = (
+            sum(spec.privileged[k].size for k in self.contact_keys) if c.privileged else 0
+        )
+        self.vector_head = mlp(latent_size, c.hidden, c.head_layers, self.pose_size + self.proprio_size)
+        self.two_hot = TwoHot(c.reward_bins, -2.0, 2.0)
+        # One trunk for the scalars that a planner asks at every imagined step.
+        self.scalar_trunk = mlp(self.feat_size, c.hidden, c.head_layers, c.hidden)
+        self.scalar_norm = NormAct(c.hidden)
+        self.reward_head = linear(c.hidden, c.reward_bins, scale=0.0)
+        self.flag_head = linear(c.hidden, 2 + self.contact_size)  # continue, success, contacts
+        self.outcome_head = mlp(self.feat_size, c.hidden, 1, 1)
+
+    # ------------------------------------------------------------------ the protocol
+
+    def initial(self, batch_size: int) -> State:
+        new = self.posterior_deter.weight.new_zeros
+        return {
+            "deter": new(batch_size, self.config.deter),
+            "stoch": new(batch_size, self.stoch_size),
+            "slot": new(batch_size, self.slot_size),
+            "goal": new(batch_size, self.goal_size),
+        }
+
+    def observe(
+        self, state: State, prev_action: Tensor, obs: Batch, is_first: Tensor, sample: bool = False
+    ) -> State:
+        embed, pose, proprio, goal = self._encode(obs)
+        noise = self._noise(len(embed)) if sample else None
+        prev_action = prev_action * (~is_first)[:, None]
+        return self._posterior(
+            state,
+            prev_action,
+            self.enter_action(prev_action),
+            self.posterior_embed(embed),
+            pose,
+            proprio,
+            goal,
+            is_first,
+            noise,
+        )[0]
+
+    def step(self, state: State, action: Tensor, sample: bool = False) -> Step:
+        state, _ = self._prior(state, action, sample)
+        scalars = self._scalars(self.feat(state))
+        return Step(state, self._reward(scalars), torch.sigmoid(self.flag_head(scalars)[:, 0].float()))
+
+    def feat(self, state: State) -> Tensor:
+        return torch.cat([state["deter"], state["stoch"], state["slot"], state["goal"]], -1)
+
+    def decode(self, state: State) -> dict[str, Tensor]:
+        feat = self.feat(state)
+        out = {k: (decoder(feat) * 255).clamp(0, 255) for k, decoder in self.decoders.items()}
+        if self.proprio_size:
+            vector = state["slot"] if self.slot_size else self._vector(state)
+            out[PROPRIO] = self._restore(PROPRIO, vector[..., self.pose_size :].float())
+        return out
+
+    def pose(self, state: State) -> dict[str, Tensor]:
+        """Object pose in SI units; from the latent where there is no slot."""
+        vector = state["slot"] if self.slot_size else self._vector(state)
+        parts = vector[..., : self.pose_size].float().split(
+            [self.spec.privileged[k].size for k in self.pose_keys], -1
+        )
+        return {k: self._restore(k, part) for k, part in zip(self.pose_keys, parts, strict=True)}
+
+    def predict_success(self, state: State) -> Tensor:
+        return torch.sigmoid(self.outcome_head(self.feat(state))[..., 0].float())
+
+    def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], State]:
+        c, scales = self.config, self.config.scales
+        shape = batch["prev_action"].shape[:2]  # [B, T]
+        flat = {k: batch[k].flatten(0, 1) for k in self.spec.observation}
+        embed, pose_read, proprio, goal = (x.unflatten(0, shape) for x in self._encode(flat))
+        is_first = batch["is_first"].bool()
+        follows = (~is_first).float()
+        prev_action = batch["prev_action"] * follows[..., None]
+        states, log_post, slot_prior = self._scan(
+            prev_action, embed, pose_read, proprio, goal, is_first
+        )
+        log_prior = self._log_probs(self.prior_head(states["deter"]))
+        feat = self.feat(states)
+        losses: dict[str, Tensor] = {}
+
+        # Latent dynamics.
+        free = torch.tensor(c.free_nats, device=feat.device)
+        dyn = categorical_kl(log_post.detach(), log_prior)
+        rep = categorical_kl(log_post, log_prior.detach())
+        losses["dynamics"] = torch.maximum(dyn, free).mean()
+        losses["representation"] = torch.maximum(rep, free).mean()
+
+        # Pictures, on a share of the frames: they are the dearest part.
+        if self.decoders:
+            count = max(1, round(c.image_share * shape.numel()))
+            rows = torch.randperm(shape.numel(), device=feat.device)[:count]
+            some = feat.flatten(0, 1)[rows]
+            losses["image"] = sum(
+                (decoder(some) - flat[k][rows].float() / 255).square().sum((1, 2, 3)).mean()
+                for k, decoder in self.decoders.items()
+            )
+
+        # Pose and proprioception.
+        pose = self._target_pose(batch)
+        slot_target = torch.cat([pose, proprio], -1) if self.slot_size else pose[..., :0]
+        vector_target = torch.cat([pose, proprio], -1)
+        if vector_target.shape[-1]:
+            losses["vector"] = _huber(self._vector(states), vector_target).mean()
+        if self.pose_size:
+            losses["pose"] = _huber(pose_read, pose).mean()
+            if self.slot_size:
+                losses["pose"] += _huber(states["slot"][..., : self.pose_size], pose).mean()
+        if self.slot_size:
+            error = _huber(slot_prior, slot_target) * follows
+            losses["pose"] = losses.get("pose", feat.new_zeros(())) + error.mean()
+
+        # Scalars.
+        losses |= self._scalar_losses(feat, batch, follows)
+        outcome = self.outcome_head(feat.detach())[..., 0].float()
+        losses["outcome"] = F.binary_cross_entropy_with_logits(outcome, batch["outcome"])
+
+        # What a planner will ask: several steps without observation.
+        ahead: dict[str, Tensor] = {}
+        if c.open_loop_steps and shape[1] > c.open_loop_steps:
+            ahead = self._open_loop(states, prev_action, follows, slot_target, log_post, batch)
+            losses["open_loop"] = ahead.pop("open_loop")
+
+        total = sum(getattr(scales, name, 1.0) * value for name, value in losses.items())
+        metrics = {f"loss/{name}": value.detach() for name, value in losses.items()} | ahead
+        metrics["kl"] = dyn.detach().mean()
+        metrics["posterior_entropy"] = -(log_post.exp() * log_post).sum((-1, -2)).detach().mean()
+        if self.pose_size:
+            metrics |= self._pose_errors(pose_read.detach(), states, slot_prior.detach(), pose, follows)
+        return total, metrics, states
+
+    # ------------------------------------------------------------------ inside
+
+    def _encode(self, obs: Batch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Embedding [B, E], pose read [B, P], normalised proprioception [B, Q] and goal [B, G]."""
+        parts = [
+            self.camera_norm[k](self.camera_out[k](camera(obs[k])))
+            for k, camera in self.cameras.items()
+        ]
+        vectors = {k: self._normalise(k, obs[k]) for k in self.spec.vectors}
+        parts += [vectors[k] for k in self.inputs] + [vectors[k] for k in (GOAL,) if k in vectors]
+        embed = self.fuse(torch.cat(parts, -1))
+        nothing = embed.new_zeros(len(embed), 0)
+        pose = self.pose_head(embed).float() if self.pose_head is not None else nothing
+        return embed, pose, vectors.get(PROPRIO, nothing), vectors.get(GOAL, nothing)
+
+    def _normalise(self, name: str, value: Tensor) -> Tensor:
+        return (value.float() - getattr(self, f"centre_{name}")) / getattr(self, f"half_{name}")
+
+    def _restore(self, name: str, value: Tensor) -> Tensor:
+        return value * getattr(self, f"half_{name}") + getattr(self, f"centre_{name}")
+
+    def _target_pose(self, batch: Batch) -> Tensor:
+        like = batch["prev_action"]
+        parts = [self._normalise(k, batch[f"privileged/{k}"]) for k in self.pose_keys]
+        return torch.cat(parts, -1) if parts else like.new_zeros(*like.shape[:2], 0)
+
+    def _noise(self, rows: int) -> Tensor:
+        shape = (rows, self.config.stoch, self.config.classes)
+        return gumbel_like(shape, self.posterior_deter.weight.device)
+
+    def _log_probs(self, logits: Tensor) -> Tensor:
+        grouped = logits.unflatten(-1, (self.config.stoch, self.config.classes))
+        return unimix_log_probs(grouped, self.config.unimix)
+
+    def _vector(self, state: State) -> Tensor:
+        """Pose and proprioception as the latent alone remembers them."""
+        return self.vector_head(torch.cat([state["deter"], state["stoch"]], -1)).float()
+
+    def _recur(self, state: State, action: Tensor, entered: Tensor) -> tuple[Tensor, Tensor]:
+        """Next deter, and the slot predicted for it."""
+        latent = torch.cat([state["stoch"], state["slot"]], -1)
+        x = torch.cat([self.enter_deter(state["deter"]), self.enter_latent(latent), entered], -1)
+        deter = self.cell(x, state["deter"])
+        slot = state["slot"]
+        if self.slot_size:
+            slot = slot + self.slot_change(torch.cat([deter, slot, action], -1)).float()
+        return deter, slot
+
+    def _prior(self, state: State, action: Tensor, sample: bool) -> tuple[State, Tensor]:
+        deter, slot = self._recur(state, action, self.enter_action(action))
+        log_prior = self._log_probs(self.prior_head(deter))
+        stoch = straight_through(log_prior, self._noise(len(deter)) if sample else None).flatten(-2)
+        return {"deter": deter, "stoch": stoch, "slot": slot, "goal": state["goal"]}, log_prior
+
+    def _posterior(
+        self,
+        state: State,
+        action: Tensor,
+        entered: Tensor,
+        embed: Tensor,
+        pose: Tensor,
+        proprio: Tensor,
+        goal: Tensor,
+        is_first: Tensor,
+        noise: Tensor | None,
+    ) -> tuple[State, Tensor, Tensor]:
+        """State after an observation, log-probabilities of its latents, and the slot predicted."""
+        keep = (~is_first).float()[:, None]
+        state = {k: v if k == "goal" else v * keep for k, v in state.items()}
+        deter, predicted = self._recur(state, action, entered)
+        hidden = self.posterior_norm(self.posterior_deter(deter) + embed)
+        log_post = self._log_probs(self.posterior_head(hidden))
+        stoch = straight_through(log_post, noise).flatten(-2)
+        slot = predicted
+        if self.slot_size:
+            read = pose
+            if self.pose_size:
+                # Nothing was predicted for a first step: believe the encoder.
+                gate = torch.sigmoid(self.slot_gate(hidden).float() + 2.0)
+                gate = torch.where(is_first[:, None], torch.ones_like(gate), gate)
+                believed = predicted[:, : self.pose_size]
+                read = believed + gate * (pose - believed)
+            slot = torch.cat([read, proprio], -1)
+        return {"deter": deter, "stoch": stoch, "slot": slot, "goal": goal}, log_post, predicted
+
+    def _scan(
+        self,
+        prev_action: Tensor,
+        embed: Tensor,
+        pose: Tensor,
+        proprio: Tensor,
+        goal: Tensor,
+        is_first: Tensor,
+    ) -> tuple[State, Tensor, Tensor]:
+        """Posterior states, log-probabilities and predicted slots of a batch [B, T, ...].
+
+        Everything that does not depend on the recurrence is computed for all times at once.
+        """
+        entered = self.enter_action(prev_action)
+        embed = self.posterior_embed(embed)
+        batch, length = is_first.shape
+        noise = self._noise(batch * length).unflatten(0, (batch, length))
+        inputs = (prev_action, entered, embed, pose, proprio, goal, is_first, noise)
+        state = self.initial(batch)
+        states, log_posts, slots = [], [], []
+        for row in zip(*(x.unbind(1) for x in inputs), strict=True):
+            state, log_post, slot = self._posterior(state, *row)
+            states.append(state)
+            log_posts.append(log_post)
+            slots.append(slot)
+        stacked = {k: torch.stack([s[k] for s in states], 1) for k in state}
+        return stacked, torch.stack(log_posts, 1), torch.stack(slots, 1)
+
+    def _scalars(self, feat: Tensor) -> Tensor:
+        return self.scalar_norm(self.scalar_trunk(feat))
+
+    def _reward(self, scalars: Tensor) -> Tensor:
+        return self.two_hot.mean(self.reward_head(scalars))
+
+    def _scalar_losses(self, feat: Tensor, batch: Batch, weight: Tensor) -> dict[str, Tensor]:
+        """Reward, continuation, success and contacts of arriving where ``weight`` is not zero."""
+        scalars = self._scalars(feat)
+        flags = self.flag_head(scalars).float()
+        bce = F.binary_cross_entropy_with_logits
+        losses = {
+            "reward": self.two_hot.loss(self.reward_head(scalars), batch["reward"]),
+            "cont": bce(flags[..., 0], batch["cont"], reduction="none"),
+            "success": bce(flags[..., 1], batch["success"], reduction="none"),
+        }
+        if self.contact_size:
+            target = torch.cat([batch[f"privileged/{k}"] for k in self.contact_keys], -1)
+            errors = bce(flags[..., 2:], target.clamp(0, 1), reduction="none")
+            losses["contact"] = errors.sum(-1)
+        return {k: (v * weight).mean() for k, v in losses.items()}
+
+    def _open_loop(
+        self,
+        states: State,
+        prev_action: Tensor,
+        follows: Tensor,
+        slot_target: Tensor,
+        log_post: Tensor,
+        batch: Batch,
+    ) -> dict[str, Tensor]:
+        """Losses after 1 to K steps of imagination along the recorded actions.
+
+        Latents are the prior's mode, as in planning, so that the context is the planner's own.
+        """
+        c = self.config
+        rows, length = follows.shape
+        steps, starts = c.open_loop_steps, c.open_loop_starts
+        begin = torch.randint(length - steps, (rows, starts), device=follows.device)
+        row = torch.arange(rows, device=follows.device)[:, None].expand(rows, starts)
+        row, begin = row.flatten(), begin.flatten()  # [B * starts]
+        state = {k: v[row, begin] for k, v in states.items()}
+        valid = follows.new_ones(len(row))
+        scored = [k for k in ("reward", "cont", "success") if k in batch]
+        scored += [f"privileged/{k}" for k in self.contact_keys if self.contact_size]
+        total = follows.new_zeros(())
+        errors = []
+        for k in range(1, steps + 1):
+            at = begin + k
+            valid = valid * follows[row, at]  # ends where the next episode begins
+            state, log_prior = self._prior(state, prev_action[row, at], sample=False)
+            scalars = self._scalar_losses(
+                self.feat(state), {name: batch[name][row, at] for name in scored}, valid
+            )
+            scales = c.scales
+            total = total + sum(getattr(scales, name) * value for name, value in scalars.items())
+            latent = categorical_kl(log_post[row, at].detach(), log_prior)
+            free = torch.tensor(c.free_nats, device=latent.device)
+            total = total + 0.1 * scales.dynamics * (torch.maximum(latent, free) * valid).mean()
+            if self.slot_size:
+                error = _huber(state["slot"], slot_target[row, at]) * valid
+                total = total + scales.pose * error.mean()
+                errors.append((error.detach().sum() / valid.sum().clamp(min=1)))
+        out = {"open_loop": total / steps}
+        if errors:
+            out[f"slot_error/ahead_{steps}"] = errors[-1]
+        return out
+
+    def _pose_errors(
+        self, read: Tensor, states: State, prior: Tensor, truth: Tensor, follows: Tensor
+    ) -> dict[str, Tensor]:
+        """Median position error in centimetres: encoder, posterior, one-step prior."""
+        if POSITION not in self.pose_keys:
+            return {}
+        half = getattr(self, f"half_{POSITION}")
+        estimates = {"read": read}
+        if self.slot_size:
+            estimates |= {"posterior": states["slot"].detach(), "prior": prior}
+        metrics = {}
+        yaw = slice(3, 5) if YAW in self.pose_keys else None
+        for name, value in estimates.items():
+            error = 100 * ((value - truth if value.shape == truth.shape else
+                            value[..., : truth.shape[-1]] - truth)[..., :3] * half).norm(dim=-1)
+            if name == "prior":
+                error = error[follows > 0]
+            metrics[f"position_error_cm/{name}"] = error.median()
+            if yaw is not None:
+                got, want = value[..., yaw], truth[..., yaw]
+                turn = torch.atan2(
+                    got[..., 0] * want[..., 1] - got[..., 1] * want[..., 0], (got * want).sum(-1)
+                )
+                metrics[f"rotation_error_deg/{name}"] = torch.rad2deg(
+                    turn.abs().median() / self.spec.yaw_order
+                )
+        return metrics
+
+
+def _huber(value: Tensor, target: Tensor) -> Tensor:
+    """Smooth absolute error summed over the last axis; linear beyond a fortieth of the range.
+
+    The square would all but ignore the last centimetre, which decides success.
+    """
+    return F.smooth_l1_loss(value.float(), target, beta=0.05, reduction="none").sum(-1)

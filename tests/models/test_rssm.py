@@ -1,0 +1,131 @@
+"""What is particular to the RSSM: KL balance, the slot, the scan."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from robowm.models.rssm import RSSM, RSSMConfig
+
+from .conftest import random_batch, task_spec
+
+SMALL = RSSMConfig(
+    deter=32, blocks=4, hidden=16, stoch=4, classes=4, embed=16, depth=4, open_loop_steps=2
+)
+
+
+def build(mode="state", **changes) -> RSSM:
+    torch.manual_seed(0)
+    return RSSM(dataclasses.replace(SMALL, **changes), task_spec(mode))
+
+
+def test_free_nats_silence_the_kl_below_their_bound():
+    model = build(free_nats=1e6)
+    _, metrics, _ = model.loss(random_batch(model.spec, 2, 5))
+    assert metrics["loss/dynamics"] == metrics["loss/representation"] == 1e6
+    assert metrics["kl"] < 1e6
+
+
+def test_kl_balance_trains_prior_and_posterior_apart():
+    """The dynamics term moves the prior alone, the representation term the posterior alone.
+
+    One step long, so that nothing is fed back through the state.
+    """
+    model = build(free_nats=0.0)
+    batch = random_batch(model.spec, 2, 1)
+    for term, moved, still in (
+        ("dynamics", model.prior_head, model.posterior_head),
+        ("representation", model.posterior_head, model.prior_head),
+    ):
+        model.zero_grad()
+        scales = {f.name: 0.0 for f in dataclasses.fields(model.config.scales)} | {term: 1.0}
+        model.config.scales = type(model.config.scales)(**scales)
+        model.loss(batch)[0].backward()
+        assert sum(p.grad.abs().sum() for p in moved.parameters()) > 0
+        assert all(p.grad is None or p.grad.abs().sum() == 0 for p in still.parameters())
+
+
+def test_scan_equals_observing_step_by_step():
+    model = build("pixels")
+    batch = random_batch(model.spec, 2, 4)
+    batch["is_first"][1, 2] = True
+    model._noise = lambda rows: None  # modes in place of samples
+    flat = {k: batch[k].flatten(0, 1) for k in model.spec.observation}
+    encoded = [x.unflatten(0, (2, 4)) for x in model._encode(flat)]
+    state, rows = model.initial(2), []
+    for t in range(4):
+        obs = {k: batch[k][:, t] for k in model.spec.observation}
+        state = model.observe(state, batch["prev_action"][:, t], obs, batch["is_first"][:, t])
+        rows.append(state)
+    model._noise = lambda n: torch.zeros(n, 4, 4)
+    prev = batch["prev_action"] * (~batch["is_first"])[..., None]
+    states, _, _ = model._scan(prev, *encoded, batch["is_first"])
+    for name in state:
+        torch.testing.assert_close(
+            states[name], torch.stack([r[name] for r in rows], 1), atol=1e-5, rtol=1e-4
+        )
+
+
+def test_slot_carries_proprioception_as_observed():
+    model = build()
+    batch = random_batch(model.spec, 3, 1)
+    obs = {k: batch[k][:, 0] for k in model.spec.observation}
+    state = model.observe(model.initial(3), torch.zeros(3, 3), obs, batch["is_first"][:, 0])
+    torch.testing.assert_close(state["slot"][:, 5:], obs["proprio"])
+    torch.testing.assert_close(model.decode(state)["proprio"], obs["proprio"])
+
+
+def test_goal_stays_as_it_was_through_imagination():
+    model = build()
+    batch = random_batch(model.spec, 3, 1)
+    obs = {k: batch[k][:, 0] for k in model.spec.observation}
+    state = model.observe(model.initial(3), torch.zeros(3, 3), obs, batch["is_first"][:, 0])
+    later = model.step(model.step(state, torch.rand(3, 3)).state, torch.rand(3, 3)).state
+    assert torch.equal(later["goal"], state["goal"])
+
+
+def test_pose_is_in_metres():
+    model = build()
+    state = model.initial(1)
+    state["slot"] = torch.ones_like(state["slot"])
+    torch.testing.assert_close(model.pose(state)["object_position"], torch.full((1, 3), 0.3))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"pose_slot": False}, {"privileged": False}, {"open_loop_steps": 0}]
+)
+@pytest.mark.parametrize("mode", ["pixels", "state"])
+def test_each_part_can_be_left_out(mode, changes):
+    model = build(mode, **changes)
+    loss, _, states = model.loss(random_batch(model.spec, 2, 5))
+    assert loss.isfinite()
+    model.step(model.initial(2), torch.zeros(2, 3))
+
+
+def test_no_simulator_state_is_read_at_run_time():
+    """Observing and imagining never see what is privileged: only the loss does."""
+    model = build()
+    batch = random_batch(model.spec, 2, 1)
+    obs = {k: batch[k][:, 0] for k in model.spec.observation}
+    assert not set(obs) & set(model.spec.privileged)
+    model.observe(model.initial(2), torch.zeros(2, 3), obs, batch["is_first"][:, 0])
+
+
+@pytest.mark.slow
+def test_it_overfits_one_episode():
+    """On one episode, repeated, reward and pose errors fall to a small part of where they began."""
+    model = build("pixels", hidden=64, deter=64, embed=64)
+    batch = random_batch(model.spec, 1, 8)
+    batch["reward"] = batch["reward"].cumsum(1) / 8
+    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    seen = []
+    for _ in range(400):
+        optimiser.zero_grad()
+        loss, metrics, _ = model.loss(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+        optimiser.step()
+        seen.append({k: float(v) for k, v in metrics.items()})
+    assert seen[-1]["loss/pose"] < 0.1 * seen[0]["loss/pose"]
+    assert seen[-1]["loss/image"] < 0.5 * seen[0]["loss/image"]
+    assert seen[-1]["position_error_cm/posterior"] < 1.0
