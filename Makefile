@@ -1,0 +1,83 @@
+# What a person types. Everything lives in $(VENV); nothing outside it is touched, but for a system
+# renderer that is missing and may be installed (see scripts/doctor.py).
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= 2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+ARGS ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip
+# Compiling 20,000 files to bytecode takes longer than importing those that are used.
+INSTALL := $(PIP) install --no-compile --disable-pip-version-check
+START := $(shell date +%s)
+
+
+.PHONY: help setup demo test slow check format doctor clean
+
+help:
+	@echo 'make demo     set up, collect, train, plan, and write outputs/demo/report.html (20 minutes)'
+	@echo 'make test     set up and run the tests'
+	@echo 'make slow     the tests that take longer'
+	@echo 'make check    style, types, imports'
+	@echo 'make format   put the code into the style that check asks for'
+	@echo 'make setup    set up to develop: $(VENV) with everything'
+	@echo 'make doctor   what this machine can do, and how to mend what it cannot'
+	@echo 'Variables: PYTHON, VENV, JOBS, TORCH, TORCH_INDEX; ARGS are handed on to demo and test.'
+
+demo: $(VENV)/.ready
+	@$(BIN)/python scripts/demo.py started=$(START) $(ARGS)
+
+test: $(VENV)/.ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+slow: $(VENV)/.ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(VENV)/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.ready-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+setup: $(VENV)/.ready-dev
+
+doctor:
+	@if [ -x $(BIN)/python ]; then $(BIN)/python scripts/doctor.py; else $(PYTHON) scripts/doctor.py; fi
+
+clean:
+	rm -rf build dist outputs .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+# What runs needs, and what developing needs; made again when what is needed changes.
+$(VENV)/.ready: pyproject.toml
+	@$(call install,-e .)
+	@touch $@
+
+$(VENV)/.ready-dev: pyproject.toml
+	@$(call install,-e '.[dev]')
+	@touch $(VENV)/.ready $@
+
+# pip of Python 3.11 takes twice as long as today's to find out what is needed: 45 s against 21 s.
+# Which build of torch: on Linux without an NVIDIA GPU the CPU build, a tenth of the size of
+# the other. It is looked for where pip looks anyhow, then in TORCH_INDEX; else PyPI's build serves.
+define install
+set -e; begin=$$(date +%s); \
+$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
+	echo "Python 3.11 to 3.13 is needed: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }; \
+[ -x $(BIN)/python ] || { $(PYTHON) -m venv $(VENV); $(INSTALL) --quiet --upgrade pip; }; \
+torch=torch==$(TORCH); index=; cpu=torch==$(TORCH)+cpu; \
+probe() { $(INSTALL) --quiet --retries 1 --dry-run --no-deps "$$@" >/dev/null 2>&1; }; \
+if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
+	if probe $$cpu; then torch=$$cpu; \
+	elif probe --index-url $(TORCH_INDEX) $$cpu; then \
+		torch=$$cpu; index="--extra-index-url $(TORCH_INDEX)"; fi; fi; \
+echo "installing into $(VENV), with $$torch"; \
+$(INSTALL) $$index $$torch $(1); \
+$(BIN)/python scripts/doctor.py --only renderer --install; \
+echo "set up in $$(($$(date +%s) - begin)) s"
+endef

@@ -1,0 +1,336 @@
+"""The environment: one task, one scene, a controller, and what is to be remembered of an episode."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import dm_env
+import numpy as np
+from dm_env import specs
+
+from robowm_envs import controller, geometry, ik, scene
+from robowm_envs import randomise as randomisation
+from robowm_envs.cameras import CAMERAS, Painter
+from robowm_envs.errors import EnvError, unknown
+from robowm_envs.physics import Physics
+from robowm_envs.randomise import Conditions, Draw
+from robowm_envs.tasks import Goal, Start, Task
+from robowm_envs.tasks.base import HOLD_STEPS
+
+OBSERVATIONS = ("pixels", "state")
+LIFTED_M = 0.04
+
+
+class ManipulationEnv(dm_env.Environment):
+    """A dm_env environment, with the additions that learning from simulation needs.
+
+    Observations: ``image_<camera>`` uint8 [H, W, 3] or, in state mode, ``object`` float32; then
+    ``proprio`` and ``goal`` float32. Actions: float32 [5] in [-1, 1], a move of the commanded hand
+    pose (see ``action_spec().name``; ``action_scale`` gives metres and radians a step) and the
+    gripper (> 0 closes).
+
+    Args:
+      task: what to do.
+      observation: ``"pixels"`` or ``"state"``.
+      split: one of :data:`robowm_envs.randomise.SPLITS`.
+      seed: number of the first episode that ``reset()`` without a seed plays.
+      cameras: a subset of :data:`robowm_envs.cameras.CAMERAS`.
+      image_size: height and width of the pictures.
+      randomise: groups that are drawn; a shift split draws its group whether named or not.
+      arm: key of :data:`robowm_envs.arms.ARMS`.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        *,
+        observation: str = "pixels",
+        split: str = "train",
+        seed: int = 0,
+        cameras: Collection[str] = CAMERAS,
+        image_size: int = 64,
+        randomise: Collection[str] = randomisation.DEFAULT,
+        arm: str = "panda",
+        painter: Painter | None = None,
+    ):
+        if observation not in OBSERVATIONS:
+            raise unknown("observation mode", observation, OBSERVATIONS)
+        for camera in cameras:
+            if camera not in CAMERAS:
+                raise unknown("camera", camera, CAMERAS)
+        if not 8 <= image_size <= 1024:
+            raise EnvError(f"image_size is {image_size}: choose a number of pixels from 8 to 1024.")
+        self.task, self.name = task, task.name
+        self.time_limit_steps = task.time_limit_steps
+        self.yaw_order = task.yaw_order
+        self.control_dt_s = controller.CONTROL_DT_S
+        self.action_scale = controller.SCALE.copy()
+        self.split = randomisation.check_split(split)
+        self._groups = randomisation.check_groups(randomise)
+        self._cameras = tuple(cameras) if observation == "pixels" else ()
+        self._size = (image_size, image_size)
+        self._state_mode = observation == "state"
+        self._next_episode = int(seed)
+        scene_ = scene.build(arm, task.thing, task.marker)
+        self.physics = Physics(scene_)
+        self.controller = controller.HandController(self.physics)
+        self._conditions = Conditions(scene_)
+        self.painter = painter or Painter()
+        self._specs = self._build_specs()
+        self._privileged_specs = self._build_privileged_specs()
+        self._action_spec = specs.BoundedArray(
+            (len(controller.NAMES),), np.float32, -1.0, 1.0, name="\t".join(controller.NAMES)
+        )
+        self.goal = Goal(np.zeros(3))
+        self.episode = -1
+        self._forget()
+        self._over = True
+
+    # dm_env
+
+    def reset(self, seed: int | None = None) -> dm_env.TimeStep:
+        """Begin an episode: number ``seed`` of this split, to the bit, or else the next one."""
+        self.episode = self._next_episode if seed is None else int(seed)
+        if self.episode < 0:
+            raise EnvError(f"the seed is {seed}: it numbers an episode, so choose 0 or more.")
+        self._next_episode = self.episode + 1
+        draw = Draw(self.split, self.episode, self._groups)
+        self._conditions.apply(randomisation.draw_conditions(draw, self.task.ranges))
+        half_size = self.physics.object_half_size() if self.physics.has_object else None
+        self._place(self.task.draw_start(draw, half_size))
+        self._forget()
+        return dm_env.restart(self._observe())
+
+    def step(self, action: np.ndarray) -> dm_env.TimeStep:
+        """One control step of 0.1 s; raises :class:`EnvError` for an action that is none."""
+        controls = None if self._over else self.begin_step(action)
+        if controls is None:
+            return self.reset()
+        self.physics.simulate(controls)
+        return self.finish_step()
+
+    def begin_step(self, action: np.ndarray) -> np.ndarray:
+        """Actuator inputs [substeps, nu] for an action; what simulates them may be another's."""
+        return self.controller.controls(self._check_action(action))
+
+    def finish_step(self) -> dm_env.TimeStep:
+        """What follows once the physics stand where :meth:`begin_step`'s inputs led."""
+        if not self.physics.is_finite():
+            raise EnvError(
+                f"the simulation of {self.name!r} diverged at episode {self.episode}, step {self._steps}: "
+                "report it with this number; go on with reset()."
+            )
+        self._steps += 1
+        self._remember()
+        reward, lost = self.task.reward(self.physics, self.goal), self.task.is_lost(self.physics)
+        self._over = lost or self._steps >= self.time_limit_steps
+        if lost:
+            return dm_env.termination(reward, self._observe())
+        if self._over:
+            return dm_env.truncation(reward, self._observe())
+        return dm_env.transition(reward, self._observe())
+
+    def observation_spec(self) -> dict[str, specs.Array]:
+        return dict(self._specs)
+
+    def action_spec(self) -> specs.BoundedArray:
+        return self._action_spec
+
+    def close(self) -> None:
+        self.painter.close()
+
+    # Beyond dm_env
+
+    def privileged_spec(self) -> dict[str, specs.Array]:
+        return dict(self._privileged_specs)
+
+    def privileged(self) -> dict[str, np.ndarray]:
+        """What only a simulator knows: targets to learn from, never inputs."""
+        physics = self.physics
+        if not physics.has_object:
+            return {"object_position": self.goal.position.astype(np.float32)}
+        turn = self.yaw_order * physics.object_yaw()
+        return {
+            "object_position": physics.object_position().astype(np.float32),
+            "object_yaw": np.array([np.sin(turn), np.cos(turn)], np.float32),
+            "contact": np.array(physics.touches(), np.float32),
+            "slip": np.array([min(physics.slip_speed(), 1.0)], np.float32),
+        }
+
+    def metrics(self) -> dict[str, float]:
+        """How things stand: ``success`` (held for 0.5 s, now), errors now; the rest since reset."""
+        position, rotation = self.task.errors(self.physics, self.goal)
+        return {
+            "success": float(self._held >= HOLD_STEPS),
+            "position_error_m": position,
+            "rotation_error_rad": rotation,
+            "grasped": float(self._grasped),
+            "lifted": float(self._lifted),
+            "dropped": float(self._dropped),
+        }
+
+    def conditions(self) -> dict[str, float]:
+        """The numbers that randomisation chose for this episode."""
+        return dict(self._conditions.current)
+
+    def render(self, camera: str = "front", size: tuple[int, int] | None = None) -> np.ndarray:
+        """uint8 [H, W, 3]."""
+        if camera not in CAMERAS:
+            raise unknown("camera", camera, CAMERAS)
+        return self.painter(self.physics.data, camera, tuple(size) if size else self._size)
+
+    def get_state(self) -> np.ndarray:
+        """Everything, float64 [S]: physics, controller, goal, conditions, what is remembered."""
+        memory = [self._steps, self._held, self._grasped, self._lifted, self._dropped, self._over, self.episode]
+        return np.concatenate(
+            [
+                self.physics.get_state(),
+                self.controller.to_vector(),
+                self.goal.to_vector(),
+                [self._conditions.current[name] for name in randomisation.NAMES],
+                memory,
+            ]
+        )
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Go back to what :meth:`get_state` gave, in this or another environment of the same task."""
+        sizes = [self.physics.state_size, self.controller.size, 4, len(randomisation.NAMES), 7]
+        state = np.asarray(state, np.float64)
+        if state.shape != (sum(sizes),):
+            raise EnvError(
+                f"a state of shape {state.shape} is not one of task {self.name!r}: expected "
+                f"({sum(sizes)},), as get_state() returns it."
+            )
+        physics, control, goal, conditions, memory = np.split(state, np.cumsum(sizes)[:-1])
+        self._conditions.apply(dict(zip(randomisation.NAMES, conditions.tolist(), strict=True)))
+        self.physics.set_state(physics)
+        self.controller.from_vector(control)
+        self.goal = Goal.from_vector(goal)
+        self._steps, self._held = int(memory[0]), int(memory[1])
+        self._grasped, self._lifted, self._dropped, self._over = map(bool, memory[2:6])
+        self.episode = int(memory[6])
+
+    # Inside
+
+    def _place(self, start: Start) -> None:
+        physics = self.physics
+        physics.reset()
+        joints = physics.scene.arm.rest
+        for _ in range(4):
+            joints = ik.solve(
+                physics.kinematics, joints, start.hand_position, geometry.pointing_down(start.hand_yaw),
+                joint_low=physics.joint_low, joint_high=physics.joint_high,
+                max_change=np.full(len(joints), np.pi), rest=physics.scene.arm.rest,
+            )  # fmt: skip
+        physics.data.qpos[physics.arm_qpos] = joints
+        physics.data.ctrl[physics.arm_actuators] = joints
+        if start.object_position is not None:
+            physics.place_object(start.object_position, start.object_yaw)
+        self.goal = start.goal
+        marker = self.goal.position if self.task.marker == "ball" else np.append(self.goal.position[:2], 0.0009)
+        physics.place_target(marker, self.goal.yaw)
+        physics.forward()
+        self.controller.reset()
+
+    def _forget(self) -> None:
+        self._steps = self._held = 0
+        self._grasped = self._lifted = self._dropped = self._over = False
+
+    def _remember(self) -> None:
+        physics = self.physics
+        self._held = self._held + 1 if self.task.is_solved(physics, self.goal) else 0
+        if not physics.has_object:
+            return
+        bottom = physics.object_position()[2] - physics.object_half_size()[2]
+        held, up = physics.grasped(), bottom > LIFTED_M
+        self._grasped |= held
+        self._lifted |= held and up
+        # In the air and in nobody's hand, after having been held there: it falls.
+        self._dropped |= self._lifted and bottom > 0.01 and not physics.hand_touches_object()
+
+    def _check_action(self, action: np.ndarray) -> np.ndarray:
+        array = np.asarray(action, np.float32)
+        names = controller.NAMES
+        if array.shape != (len(names),):
+            raise EnvError(f"an action has shape {array.shape}, expected ({len(names)},): {', '.join(names)}.")
+        if not np.isfinite(array).all():
+            bad = [n for n, ok in zip(names, np.isfinite(array), strict=True) if not ok]
+            raise EnvError(f"an action is not finite in {', '.join(bad)}: expected numbers in [-1, 1].")
+        if np.abs(array).max() > 1 + 1e-6:
+            raise EnvError(f"an action leaves [-1, 1]: {array.tolist()}; scale it before sending.")
+        return array.astype(np.float64)
+
+    def _observe(self) -> dict[str, np.ndarray]:
+        observation: dict[str, np.ndarray] = {
+            f"image_{camera}": self.painter(self.physics.data, camera, self._size) for camera in self._cameras
+        }
+        vectors = {"proprio": self._proprio(), "goal": self.task.goal_observation(self.goal)}
+        if self._state_mode:
+            vectors["object"] = self._object()
+        for name, vector in vectors.items():
+            spec: Any = self._specs[name]
+            # Clipped so that the bounds are a promise: they become the normalisation.
+            observation[name] = np.clip(vector, spec.minimum, spec.maximum).astype(np.float32)
+        return observation
+
+    def _proprio(self) -> np.ndarray:
+        physics = self.physics
+        return np.concatenate(
+            [
+                physics.joint_position(),
+                physics.joint_velocity(),
+                physics.hand_position(),
+                physics.hand_rotation()[:, :2].T.ravel(),
+                [physics.gripper_width(), physics.gripper_force()],
+            ]
+        )
+
+    def _object(self) -> np.ndarray:
+        physics = self.physics
+        if not physics.has_object:
+            return self.goal.position - physics.hand_position()
+        turn, long_axis = self.yaw_order * physics.object_yaw(), physics.object_rotation()[:, 0]
+        return np.concatenate(
+            [
+                physics.object_position(),
+                [np.sin(turn), np.cos(turn), abs(long_axis[2])],
+                physics.object_velocity()[:3],
+            ]
+        )
+
+    def _build_specs(self) -> dict[str, specs.Array]:
+        physics, low, high = self.physics, scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M
+        speed = physics.scene.arm.joint_velocity
+        width = physics.scene.arm.width_max_m
+        built: dict[str, specs.Array] = {
+            f"image_{c}": specs.BoundedArray((*self._size, 3), np.uint8, 0, 255, name=f"image_{c}")
+            for c in self._cameras
+        }
+        proprio_low = [*physics.joint_low, *-speed, *low, *[-1.0] * 6, 0.0, -1.0]
+        proprio_high = [*physics.joint_high, *speed, *high, *[1.0] * 6, width, 1.0]
+        built["proprio"] = _bounded("proprio", proprio_low, proprio_high)
+        built["goal"] = self.task.goal_spec()
+        if self._state_mode:
+            bounds = [*low[:2] - 0.05, 0.0], [*high[:2] + 0.05, high[2]]
+            if physics.has_object:
+                built["object"] = _bounded(
+                    "object", [*bounds[0], -1, -1, 0, -1, -1, -1], [*bounds[1], 1, 1, 1, 1, 1, 1]
+                )
+            else:
+                built["object"] = _bounded("object", low - high, high - low)
+        return built
+
+    def _build_privileged_specs(self) -> dict[str, specs.Array]:
+        low, high = scene.WORKSPACE_LOW_M - [0.05, 0.05, 0.012], scene.WORKSPACE_HIGH_M + [0.05, 0.05, 0.0]
+        built: dict[str, specs.Array] = {"object_position": _bounded("object_position", low, high)}
+        if self.physics.has_object:
+            built["object_yaw"] = _bounded("object_yaw", [-1, -1], [1, 1])
+            built["contact"] = _bounded("contact", [0, 0], [1, 1])
+            built["slip"] = _bounded("slip", [0], [1])
+        return built
+
+
+def _bounded(name: str, low: Any, high: Any) -> specs.BoundedArray:
+    low, high = np.asarray(low, np.float32), np.asarray(high, np.float32)
+    return specs.BoundedArray(low.shape, np.float32, low, high, name=name)

@@ -1,0 +1,57 @@
+"""Rotations, and how far apart two of them are when an object looks the same after some turns.
+
+Rotations are matrices [3, 3] that take the object's frame to the world's. Angles are in radians.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+
+def _square_bar() -> np.ndarray:
+    quarter = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # about the long axis
+    rolls = [np.linalg.matrix_power(quarter, k) for k in range(4)]
+    return np.array([roll @ end for end in (np.eye(3), np.diag([-1, -1, 1])) for roll in rolls], float)
+
+
+# The eight rotations that leave a bar of square section, long in x, as it was (dihedral group D4).
+SQUARE_BAR = _square_bar()
+
+
+def wrap(angle: float, period: float = 2 * np.pi) -> float:
+    """The equivalent angle in [-period/2, period/2)."""
+    return float((angle + period / 2) % period - period / 2)
+
+
+def about_z(yaw: float) -> np.ndarray:
+    c, s = np.cos(yaw), np.sin(yaw)
+    return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+
+
+def quat_about_z(yaw: float) -> np.ndarray:
+    """[4], w first."""
+    return np.array([np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
+
+
+def pointing_down(yaw: float) -> np.ndarray:
+    """A hand that looks down (its z is the world's -z), turned by ``yaw`` about the vertical."""
+    return about_z(yaw) * np.array([1.0, -1.0, -1.0])
+
+
+def yaw_of(rotation: np.ndarray) -> float:
+    """Heading of the frame's x axis in the horizontal plane, rad."""
+    return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+
+
+def angle_between(a: np.ndarray, b: np.ndarray) -> float:
+    """Angle of the rotation that takes ``a`` to ``b``, in [0, pi]."""
+    return rotation_error(a, b, np.eye(3)[None])
+
+
+def rotation_error(rotation: np.ndarray, target: np.ndarray, symmetries: np.ndarray = SQUARE_BAR) -> float:
+    """Smallest angle between ``rotation`` and ``target @ s`` over the symmetries s [K, 3, 3]."""
+    r = np.moveaxis(rotation.T @ target @ symmetries, 0, -1)  # [3, 3, K]
+    sine = np.sqrt((r[2, 1] - r[1, 2]) ** 2 + (r[0, 2] - r[2, 0]) ** 2 + (r[1, 0] - r[0, 1]) ** 2)
+    # atan2 keeps its precision near 0 and pi, where arccos of the trace loses half the digits.
+    return float(np.arctan2(sine, r[0, 0] + r[1, 1] + r[2, 2] - 1.0).min())

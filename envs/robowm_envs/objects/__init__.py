@@ -1,0 +1,5 @@
+"""Things to manipulate. Each is pure data; the scene turns it into bodies."""
+
+from robowm_envs.objects.bar import BAR, Box
+
+__all__ = ["BAR", "Box"]

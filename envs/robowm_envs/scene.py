@@ -1,0 +1,114 @@
+"""The table, what stands on it and what looks at it, composed into one model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import mujoco
+import numpy as np
+
+from robowm_envs import arms, cameras
+from robowm_envs.objects import Box
+
+TIMESTEP_S = 0.005
+PREFIX = "arm/"  # before every name of the arm's, so that no arm collides with the scene
+TABLE_CENTRE_M = np.array([0.48, 0.0])
+TABLE_HALF_SIZE_M = np.array([0.30, 0.38])
+# The tool point may be commanded anywhere in this box (world frame; the table's top is z = 0).
+WORKSPACE_LOW_M = np.array([0.30, -0.26, 0.012])
+WORKSPACE_HIGH_M = np.array([0.68, 0.26, 0.30])
+# Joint 7 reaches every yaw in this interval from anywhere in the workspace.
+YAW_LIMIT_RAD = 1.95
+
+TABLE_RGB = (0.62, 0.58, 0.50)
+MARKER_RGBA = (0.05, 0.75, 0.25, 1.0)
+FLOOR_RGBA = (0.25, 0.28, 0.33, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A compiled scene and the names needed to find one's way in it."""
+
+    model: mujoco.MjModel
+    arm: arms.Arm
+    thing: Box | None
+
+
+def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar") -> Scene:
+    """Compose arm, table, lights, cameras, at most one object and a target marker.
+
+    Args:
+      arm_name: key of :data:`robowm_envs.arms.ARMS`.
+      thing: the object to manipulate, named ``object``.
+      marker: ``"bar"`` (lies on the table and shows the target's yaw), ``"ball"`` or ``"none"``.
+    """
+    arm = arms.build(arm_name)
+    spec = mujoco.MjSpec()
+    spec.modelname = "robowm"
+    # Set here, not in the arm: attaching keeps the parent's options.
+    spec.option.timestep = TIMESTEP_S
+    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
+    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
+    spec.option.impratio = 10.0
+    _make_light_to_draw(spec)
+    world = spec.worldbody
+    world.add_light(
+        name="sun", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=[0.5, 0, 1.5],
+        dir=[-0.2, 0.25, -1.0], diffuse=[0.55, 0.55, 0.55], castshadow=False,
+    )  # fmt: skip
+    box = mujoco.mjtGeom.mjGEOM_BOX
+    world.add_geom(
+        name="table", type=box, pos=[*TABLE_CENTRE_M, -0.02], size=[*TABLE_HALF_SIZE_M, 0.02],
+        rgba=[*TABLE_RGB, 1], contype=0, conaffinity=3,
+    )  # fmt: skip
+    world.add_geom(
+        name="floor", type=box, pos=[0, 0, -0.45], size=[3, 3, 0.01], rgba=FLOOR_RGBA,
+        contype=0, conaffinity=0,
+    )  # fmt: skip
+    if thing is not None:
+        body = world.add_body(name="object", pos=[0.5, 0, thing.half_size_m[2]])
+        body.add_freejoint(name="object")
+        # Written out, and off the middle, lest the compiler take a shortcut for centred bodies that
+        # would forbid moving the centre of mass later.
+        body.explicitinertial = True
+        body.mass, body.ipos = thing.mass_kg, [0.01, 0, 0]
+        body.inertia = thing.mass_kg / 3 * (np.sum(np.square(thing.half_size_m)) - np.square(thing.half_size_m))
+        body.add_geom(
+            name="object", type=box, size=thing.half_size_m, rgba=[*thing.rgb, 1],
+            contype=2, conaffinity=3, condim=4, friction=[thing.friction, 0.005, 0.0001],
+            priority=1,  # its friction alone decides, so one number can be randomised
+            solref=[0.012, 1.0],
+        )  # fmt: skip
+    _add_marker(spec, marker, thing)
+    cameras.add_front(spec)
+    spec.attach(arm.spec, prefix=PREFIX, frame=world.add_frame())
+    cameras.add_wrist(spec.body(PREFIX + arm.hand))
+    return Scene(spec.compile(), arm.prefixed(PREFIX), thing)
+
+
+def _make_light_to_draw(spec: mujoco.MjSpec) -> None:
+    """Drawing costs more than physics: no shadows, no multisampling, coarse round shapes."""
+    quality, visual = spec.visual.quality, spec.visual
+    quality.offsamples, quality.shadowsize = 0, 0
+    quality.numslices, quality.numstacks, quality.numquads = 12, 6, 2
+    visual.headlight.ambient = [0.35, 0.35, 0.35]
+    visual.headlight.diffuse = [0.35, 0.35, 0.35]
+    visual.headlight.specular = [0, 0, 0]
+    visual.global_.offwidth, visual.global_.offheight = 1024, 1024
+    visual.map.znear = 0.005
+    spec.stat.extent, spec.stat.center = 1.0, [0.5, 0, 0.2]
+
+
+def _add_marker(spec: mujoco.MjSpec, kind: str, thing: Box | None) -> None:
+    if kind == "none":
+        return
+    marker = spec.worldbody.add_body(name="target", mocap=True)
+    ghost = {"rgba": MARKER_RGBA, "contype": 0, "conaffinity": 0}
+    if kind == "ball":
+        marker.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.02, 0, 0], **ghost)
+        return
+    assert thing is not None, "a bar marker shows where an object shall lie"
+    marker.add_geom(
+        name="target", type=mujoco.mjtGeom.mjGEOM_BOX,
+        size=[thing.half_size_m[0], thing.half_size_m[1], 0.0008], **ghost,
+    )  # fmt: skip

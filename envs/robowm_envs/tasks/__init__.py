@@ -1,0 +1,14 @@
+"""Tasks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from robowm_envs.tasks.base import Goal, Start, Task
+from robowm_envs.tasks.grasp import Grasp
+from robowm_envs.tasks.place import GraspRotatePlace, Slip
+from robowm_envs.tasks.reach import Reach
+
+TASKS: Mapping[str, type[Task]] = {task.name: task for task in (Reach, Grasp, GraspRotatePlace, Slip)}
+
+__all__ = ["TASKS", "Goal", "Grasp", "GraspRotatePlace", "Reach", "Slip", "Start", "Task"]

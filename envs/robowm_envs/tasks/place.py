@@ -1,0 +1,104 @@
+"""The core: grasp the bar wherever it lies, turn it, put it down in another pose, let go."""
+
+from __future__ import annotations
+
+import numpy as np
+from dm_env import specs
+
+from robowm_envs import geometry
+from robowm_envs.objects import BAR
+from robowm_envs.physics import Physics
+from robowm_envs.randomise import Draw, Range
+from robowm_envs.tasks import base
+
+MIN_DISTANCE_M = 0.08
+MIN_TURN_RAD = np.deg2rad(30.0)
+OPEN_WIDTH_M = 0.065
+_TARGET_Z_M = (0.015, 0.035)
+
+
+class GraspRotatePlace(base.Task):
+    """Success: position within 2 cm, rotation within 10 degrees up to the bar's symmetry, at rest
+    on the table, gripper open and clear of it, for 0.5 s."""
+
+    name = "grasp_rotate_place"
+    time_limit_steps = 80
+    thing = BAR
+    marker = "bar"
+
+    def draw_start(self, draw: Draw, half_size: np.ndarray | None) -> base.Start:
+        assert half_size is not None
+        rng = draw.rng("pose")
+        hand, hand_yaw = base.draw_hand(draw, rng)
+        place, yaw = base.draw_place(draw, rng)
+
+        def is_far(target: tuple[np.ndarray, float]) -> bool:
+            turn = abs(geometry.wrap(target[1] - yaw, np.pi))
+            return bool(np.linalg.norm(target[0] - place) >= MIN_DISTANCE_M or turn >= MIN_TURN_RAD)
+
+        target, target_yaw = base.first_unsolved(lambda: base.draw_place(draw, rng), is_far, "target")
+        if not draw.is_drawn("pose"):
+            place, yaw, target, target_yaw = np.array([0.46, -0.10]), 0.5, np.array([0.54, 0.10]), 1.6
+        goal = base.Goal(np.append(target, half_size[2]), target_yaw)
+        return base.Start(hand, hand_yaw, np.append(place, half_size[2]), yaw, goal)
+
+    def goal_spec(self) -> specs.BoundedArray:
+        low = [*base.AREA_WIDE_LOW_M, _TARGET_Z_M[0], -1.0, -1.0]
+        high = [*base.AREA_WIDE_HIGH_M, _TARGET_Z_M[1], 1.0, 1.0]
+        return specs.BoundedArray((5,), np.float32, low, high, name="goal")
+
+    def goal_observation(self, goal: base.Goal) -> np.ndarray:
+        turn = self.yaw_order * goal.yaw
+        return np.append(goal.position, [np.sin(turn), np.cos(turn)])
+
+    def errors(self, physics: Physics, goal: base.Goal) -> tuple[float, float]:
+        position = np.linalg.norm(physics.object_position() - goal.position)
+        target = geometry.about_z(goal.yaw)
+        rotation = geometry.rotation_error(physics.object_rotation(), target, self.thing.symmetries)
+        return float(position), rotation
+
+    def is_solved(self, physics: Physics, goal: base.Goal) -> bool:
+        position, rotation = self.errors(physics, goal)
+        if position > base.POSITION_TOLERANCE_M or rotation > base.ROTATION_TOLERANCE_RAD:
+            return False
+        velocity = physics.object_velocity()
+        return bool(
+            np.linalg.norm(velocity[:3]) <= base.REST_SPEED_M_S
+            and np.linalg.norm(velocity[3:]) <= base.REST_SPEED_RAD_S
+            and physics.object_on_table()
+            and physics.gripper_width() >= OPEN_WIDTH_M
+            and not physics.hand_touches_object()
+        )
+
+    def reward(self, physics: Physics, goal: base.Goal) -> float:
+        """Stages that add up to 1. What a stage paid while holding, ``placed`` pays after release."""
+        position = physics.object_position()
+        error, rotation = self.errors(physics, goal)
+        across = float(np.linalg.norm(position[:2] - goal.position[:2]))
+        height = max(0.0, position[2] - goal.position[2])
+        held = 0.5 * sum(physics.touches())
+        aligned = base.near(across, 0.01, 0.05) * base.near(rotation, np.deg2rad(5), np.deg2rad(25))
+        low, high = base.near(height, 0.005, 0.05), min(1.0, height / 0.05)
+        carried = held * (aligned * low + (1 - aligned) * high)
+        placed = base.near(error, 0.01, 0.03) * base.near(rotation, np.deg2rad(5), np.deg2rad(15))
+        width = physics.gripper_width()
+        released = 0.5 * np.clip((width - 0.04) / (OPEN_WIDTH_M - 0.04), 0, 1)
+        released += 0.5 * (not physics.hand_touches_object())
+        on_goal = base.near(across, 0.01, 0.3) * (0.4 + 0.6 * base.near(rotation, np.deg2rad(5), 1.2))
+        return float(
+            0.15 * max(base.hand_at_object(physics), placed)
+            + 0.15 * max(held, placed)
+            + 0.10 * max(carried, placed)
+            + 0.35 * on_goal
+            + 0.25 * placed * released
+        )
+
+
+class Slip(GraspRotatePlace):
+    """The same with little friction and the weight off the middle: the bar turns in the grasp."""
+
+    name = "slip"
+    ranges = {
+        "friction": Range(0.42, ((0.36, 0.48),), ((0.26, 0.32),)),
+        "com_offset_m": Range(0.025, ((-0.03, -0.02), (0.02, 0.03)), ((-0.036, -0.032), (0.032, 0.036))),
+    }

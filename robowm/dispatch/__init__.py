@@ -1,0 +1,5 @@
+"""From a plan to an arm: one interface, one safety gate, one loop, and a file a backend."""
+
+from robowm.registry import Registry
+
+ARMS = Registry("arm", {"sim": "robowm.dispatch.sim:SimArm"})

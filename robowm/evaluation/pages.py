@@ -1,0 +1,216 @@
+"""The two reports: what agents achieved, and how well a model imagines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robowm import __version__
+from robowm.evaluation import plots, report
+from robowm.evaluation.metrics import Interval
+from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, film_strip
+from robowm.evaluation.report import Report, number
+from robowm.tracking.video import encode_mp4
+
+_FLAGS = ("grasped", "lifted", "dropped")
+
+
+def evaluation_page(
+    data: Mapping[str, Any], films: Sequence[tuple[str, Frames]] = (), fps: float = 10
+) -> Report:
+    """``data`` is that of report.json; ``films`` are (caption, frames) in the order to show them."""
+    rows = data.get("rows") or [data]
+    first = rows[0]
+    page = Report(
+        title=f"{data['task']}: {_listed([row['agent'] for row in rows])}",
+        subtitle=f"{first['episodes']} unseen starts of the {data['split']} split, seeds "
+        f"{data['seed']} to {data['seed'] + first['episodes'] - 1}",
+        footer=f"robowm {__version__} · checkpoint {data['checkpoint'] or 'none'}",
+    )
+    page.section("", _headline(first))
+    page.section(
+        "Results",
+        _results(rows),
+        note="Success counts at the end of the episode, held; latched success counts at any step. "
+        "Brackets hold Wilson 95% intervals. Errors are means (medians small), at the end. The scripted "
+        "expert is a ceiling; random and nothing are floors.",
+    )
+    page.section("Success", report.plot(plots.success_rates(rows)))
+    if len(rows) > 1:
+        page.section("The same starts", _pairs(first["agent"], data["paired"]))
+    if films:
+        page.section(
+            "Episodes",
+            *(report.image(film_strip(frames, 8), caption) for caption, frames in films),
+        )
+        videos = [report.video(encode_mp4(frames, fps), caption) for caption, frames in films]
+        page.section("Videos", report.grid(videos))
+    for row in rows:
+        page.section(f"Every episode: {row['agent']}", _episodes(row["episode_results"]), folded=True)
+    return page
+
+
+def imagination_page(
+    data: Mapping[str, Any], videos: Sequence[tuple[str, bytes]] = (), strips: Sequence[Any] = ()
+) -> Report:
+    """``data`` is that of open_loop.json; ``videos`` are (caption, MP4), ``strips`` (caption, image)."""
+    pose, ranking = data.get("pose"), data.get("ranking")
+    page = Report(
+        title=f"{data['task']}: what the model imagines",
+        subtitle=f"{data['episodes']} held-out episodes; at least {data['context']} steps observed, "
+        "then none",
+        footer=f"robowm {__version__} · checkpoint {data['checkpoint']}",
+    )
+    if pose:
+        page.section(
+            "Pose error by imagined steps",
+            _horizons(pose),
+            note=f"Means over {pose['starts']} starts. Imagined (large): no observation after the start. "
+            "Small: floor, the belief that has seen every step, and ceiling, the last seen pose kept.",
+        )
+        page.section("All starts", report.plot(plots.error_by_horizon(pose["horizon"], panels(pose))))
+        if any(pose["moved"]["pairs"]):
+            page.section(
+                "Where the object moved",
+                report.plot(plots.error_by_horizon(pose["horizon"], panels(pose["moved"]))),
+                note=f"Only starts whose object is more than {100 * pose['moved_m']:.0f} cm away from "
+                "where it began at that step.",
+            )
+    if ranking and ranking["mean"] is not None:
+        mean = Interval(*(ranking[k] for k in ("mean", "low", "high")))
+        page.section(
+            "Ranking of action sequences",
+            report.headline(
+                {f"mean rank correlation, {mean.low:.2f} to {mean.high:.2f}": f"{mean.value:.2f}"}
+            ),
+            report.plot(plots.ranking(ranking["correlations"], mean)),
+            note=f"Predicted against true return of {ranking['candidates']} sequences of "
+            f"{ranking['horizon']} actions from each of {len(ranking['correlations'])} restored states.",
+        )
+    if videos:
+        key = report.key({"observed": OBSERVED, "imagined": IMAGINED})
+        page.section(
+            "Truth, imagined, difference",
+            key,
+            *(report.video(mp4, caption) for caption, mp4 in videos),
+            *(report.image(picture, caption) for caption, picture in strips),
+        )
+    return page
+
+
+def panels(pose: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
+    """The curves of ``pose_errors`` under the titles that a plot of them shows."""
+    titles = {"position_cm": "position error, cm", "rotation_deg": "rotation error, degrees"}
+    return {
+        title: {
+            curve: [float("nan") if v is None else v for v in values["mean"]]
+            for curve, values in pose[quantity].items()
+        }
+        for quantity, title in titles.items()
+        if quantity in pose
+    }
+
+
+def _headline(row: Mapping[str, Any]) -> str:
+    low, high = 100 * row["success_low"], 100 * row["success_high"]
+    numbers = {f"success of {row['agent']}, {low:.0f} to {high:.0f}%": f"{100 * row['success']:.0f}%"}
+    if row["lifted"] is not None:
+        numbers["lifted"] = f"{100 * row['lifted']:.0f}%"
+    if row["position_error_cm_median"] is not None:
+        numbers["position error, median"] = number(row["position_error_cm_median"], 1, " cm")
+    if row["rotation_error_deg_median"] is not None:
+        numbers["rotation error, median"] = number(row["rotation_error_deg_median"], 1, "°")
+    numbers["an action"] = _ms(row["ms_per_action"])
+    return report.headline(numbers)
+
+
+def _results(rows: Sequence[Mapping[str, Any]]) -> str:
+    flags = [flag for flag in _FLAGS if any(row[flag] is not None for row in rows)]
+    rotation = any(row["rotation_error_deg"] is not None for row in rows)
+    columns = ["agent", "success", "latched", "position, cm"]
+    columns += ["rotation, °"] * rotation + flags + ["return", "ms an action"]
+    body = []
+    for row in rows:
+        interval = f"[{100 * row['success_low']:.0f}, {100 * row['success_high']:.0f}]"
+        line: list[Any] = [
+            row["agent"],
+            (_percent(row["success"]), interval),
+            _percent(row["latched_success"]),
+            _with_median(row, "position_error_cm"),
+        ]
+        line += [_with_median(row, "rotation_error_deg")] * rotation
+        line += [_percent(row[flag]) for flag in flags]
+        line += [number(row["return"], 1), _ms(row["ms_per_action"]).removesuffix(" ms")]
+        body.append(line)
+    return report.table(columns, body, lead=True)
+
+
+def _pairs(first: str, pairs: Mapping[str, Mapping[str, int]]) -> str:
+    columns = ["against", f"only {first} succeeded", "only the other", "both", "neither"]
+    keys = ("only_first", "only_other", "both", "neither")
+    return report.table(columns, [[name, *(pair[k] for k in keys)] for name, pair in pairs.items()])
+
+
+def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
+    flags = [flag for flag in _FLAGS if results[0][flag] is not None]
+    columns = ["seed", "success", "latched", "position, cm", "rotation, °", *flags, "steps", "return"]
+
+    def scaled(value: float | None, factor: float) -> float | None:
+        return None if value is None else factor * value
+
+    return report.table(
+        columns,
+        [
+            [
+                row["seed"],
+                row["success"],
+                row["latched_success"],
+                number(scaled(row["position_error_m"], 100), 1),
+                number(scaled(row["rotation_error_rad"], 57.29578), 1),
+                *("yes" if row[flag] else "no" for flag in flags),
+                row["steps"],
+                number(row["return"], 2),
+            ]
+            for row in results
+        ],
+    )
+
+
+def _horizons(pose: Mapping[str, Any]) -> str:
+    wanted = [h for h in (1, 2, 5, 10, 20, 30, 50) if h <= len(pose["horizon"])]
+    names = {"position_cm": "position, cm", "rotation_deg": "rotation, °"}
+    body = []
+    for quantity, name in names.items():
+        for title, part in (("", pose), (", moved", pose["moved"])):
+            if quantity not in part:
+                continue
+            curves = part[quantity]
+            body.append(
+                [name + title]
+                + [
+                    (
+                        number(curves["imagined"]["mean"][h - 1], 1),
+                        f"{number(curves['posterior']['mean'][h - 1], 1)} to "
+                        f"{number(curves['copy_last']['mean'][h - 1], 1)}",
+                    )
+                    for h in wanted
+                ]
+            )
+    return report.table(["mean error", *(f"{h} step{'s' * (h > 1)}" for h in wanted)], body)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f}%"
+
+
+def _with_median(row: Mapping[str, Any], name: str) -> tuple[str, str]:
+    return number(row[name], 1), number(row[f"{name}_median"], 1)
+
+
+def _ms(value: float | None) -> str:
+    """Fast agents deserve their digits."""
+    return number(value, 1 if value is None or value >= 1 else 3, " ms")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,216 @@
+"""Agents in environments: one episode a seed, measured the same way for every agent."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robowm.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+FLAGS = ("grasped", "lifted", "dropped")
+
+
+class Agent(Protocol):
+    """Anything that acts. ``seed(n)``, where an agent has it, fixes its random choices."""
+
+    def reset(self) -> None: ...
+
+    def act(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]: ...
+
+
+MakeEnv = Callable[[], Any]  # () -> dm_env.Environment with metrics()
+MakeAgent = Callable[[Any], Agent]  # the environment, for agents that read its true state
+
+
+@dataclasses.dataclass
+class EpisodeResult:
+    """What one episode came to.
+
+    Attributes:
+      seed: of the environment's reset.
+      episode_return: sum of rewards.
+      success: at the end; ``latched_success`` at any step.
+      position_error_m, rotation_error_rad: at the end, NaN where the task has none.
+      grasped, lifted, dropped: at any step, None where the task has none.
+      steps: actions taken.
+      latency_ms: [steps], wall time of each ``act``.
+      actions: [steps, A], with the seed enough to film the episode afterwards.
+    """
+
+    seed: int
+    episode_return: float
+    success: bool
+    latched_success: bool
+    position_error_m: float
+    rotation_error_rad: float
+    grasped: bool | None
+    lifted: bool | None
+    dropped: bool | None
+    steps: int
+    latency_ms: NDArray[np.float64]
+    actions: NDArray[np.float32]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: NaN becomes None, latencies their mean and tail, actions go."""
+        row = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("latency_ms", "actions")
+        }
+        row["return"] = row.pop("episode_return")
+        row["ms_per_action"] = float(self.latency_ms.mean()) if self.steps else math.nan
+        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+
+
+def run_episode(env: Any, agent: Agent, seed: int) -> EpisodeResult:
+    """One episode. It depends on the seed alone, not on the episodes or the process before it."""
+    torch.manual_seed(seed)
+    step = env.reset(seed=seed)
+    if hasattr(agent, "seed"):
+        agent.seed(seed)
+    agent.reset()
+    total, latched = 0.0, False
+    latency, actions = [], []
+    while not step.last():
+        started = time.perf_counter()
+        action = np.array(agent.act(step.observation), dtype=np.float32)
+        latency.append((time.perf_counter() - started) * 1e3)
+        actions.append(action)
+        step = env.step(action)
+        total += float(step.reward or 0.0)
+        latched = latched or env.metrics()["success"] > 0.5
+    final = env.metrics()
+    flags = {name: bool(final[name] > 0.5) if name in final else None for name in FLAGS}
+    return EpisodeResult(
+        seed=seed,
+        episode_return=total,
+        success=final["success"] > 0.5,
+        latched_success=latched,
+        position_error_m=float(final.get("position_error_m", math.nan)),
+        rotation_error_rad=float(final.get("rotation_error_rad", math.nan)),
+        steps=len(actions),
+        latency_ms=np.asarray(latency),
+        actions=np.asarray(actions, np.float32).reshape(len(actions), -1),
+        **flags,
+    )
+
+
+def evaluate(
+    make_env: MakeEnv,
+    make_agent: MakeAgent,
+    episodes: int,
+    seed: int = 0,
+    workers: int = 1,
+    progress: Callable[[EpisodeResult], None] | None = None,
+) -> list[EpisodeResult]:
+    """Episodes ``seed`` to ``seed + episodes - 1``, in the order of their seeds.
+
+    With ``workers`` > 1 each process builds its own environment and agent, so both factories must
+    be importable functions (or ``functools.partial`` of such), and each uses one torch thread.
+    ``progress`` is told of each episode as it ends.
+    """
+    if episodes < 1 or workers < 1:
+        raise UserError(
+            f"an evaluation of {episodes} episodes on {workers} workers: give at least 1 of each."
+        )
+    seeds = range(seed, seed + episodes)
+    if workers == 1:
+        run = _in_this_process(make_env, make_agent, seeds)
+    else:
+        run = _in_workers(make_env, make_agent, seeds, min(workers, episodes))
+    results = []
+    for result in run:
+        results.append(result)
+        if progress is not None:
+            progress(result)
+    return sorted(results, key=lambda result: result.seed)
+
+
+def film(
+    make_env: MakeEnv,
+    result: EpisodeResult,
+    camera: str = "front",
+    size: tuple[int, int] = (192, 192),
+) -> NDArray[np.uint8]:
+    """The frames [T+1, H, W, 3] of an episode, by playing its actions again from its seed.
+
+    Episodes are deterministic, so nothing need be drawn while agents are timed, and any episode
+    can be shown at any size.
+    """
+    env = make_env()
+    try:
+        env.reset(seed=result.seed)
+        frames = [env.render(camera, size)]
+        for action in result.actions:
+            env.step(action)
+            frames.append(env.render(camera, size))
+        if (env.metrics()["success"] > 0.5) != result.success:
+            # Not an error of the user's: an environment that breaks the promise of determinism.
+            logger.warning("episode %d went differently when it was filmed", result.seed)
+    finally:
+        _close(env)
+    return np.stack(frames)
+
+
+def _in_this_process(
+    make_env: MakeEnv, make_agent: MakeAgent, seeds: Sequence[int]
+) -> Iterator[EpisodeResult]:
+    env = make_env()
+    try:
+        agent = make_agent(env)
+        for seed in seeds:
+            yield run_episode(env, agent, seed)
+    finally:
+        _close(env)
+
+
+def _in_workers(
+    make_env: MakeEnv, make_agent: MakeAgent, seeds: Sequence[int], workers: int
+) -> Iterator[EpisodeResult]:
+    # spawn: a forked child inherits a dead OpenGL context and torch's thread pool.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _set_up_worker, (make_env, make_agent))
+    try:
+        futures = [pool.submit(_run_in_worker, seed) for seed in seeds]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "an evaluation worker died, most likely for lack of memory: use fewer workers."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}
+
+
+def _set_up_worker(make_env: MakeEnv, make_agent: MakeAgent) -> None:
+    torch.set_num_threads(1)
+    _worker.update(make_env=make_env, make_agent=make_agent)
+
+
+def _run_in_worker(seed: int) -> EpisodeResult:
+    if "env" not in _worker:
+        # Built in the first task rather than at start-up, so that its errors reach the parent.
+        _worker["env"] = _worker["make_env"]()
+        _worker["agent"] = _worker["make_agent"](_worker["env"])
+    return run_episode(_worker["env"], _worker["agent"], seed)
+
+
+def _close(env: Any) -> None:
+    if hasattr(env, "close"):
+        env.close()

@@ -1,0 +1,55 @@
+"""Where training runs, and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+import torch
+
+from robowm.errors import UserError, unknown
+
+PRECISIONS = ("auto", "fp32", "bf16")
+logger = logging.getLogger(__name__)
+
+
+def choose_device(name: str) -> torch.device:
+    """``auto`` takes CUDA where there is one; anything else is torch's own name of a device."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device {name!r} cannot be used here ({str(error).splitlines()[0]}): "
+            "choose auto, cpu or a device that torch sees."
+        ) from error
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """``fp32`` or ``bf16``: ``auto`` takes bf16 where the hardware multiplies in it."""
+    if name not in PRECISIONS:
+        raise unknown("precision", name, PRECISIONS)
+    if name != "auto":
+        return name
+    return "bf16" if _multiplies_bf16(device) else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """The context in which losses are computed; parameters and gradients stay float32."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        # Emulated bf16 is slower than float32.
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        # AVX-512 BF16 alone converts about as much as it saves; tiles (AMX) are what pays.
+        supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+        return bool(supported and supported())
+    return False

@@ -1,0 +1,103 @@
+"""An agent: a model's belief, and a planner or a policy that acts on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robowm.behaviour.protocol import Policy
+from robowm.errors import UserError
+from robowm.models.protocol import State, WorldModel
+from robowm.planning.protocol import Plan, Planner
+from robowm.spec import TaskSpec
+
+
+@runtime_checkable
+class Seeded(Protocol):
+    def seed(self, seed: int) -> None:
+        """Fix the random choices from here on."""
+        ...
+
+
+class BeliefAgent:
+    """Follows the observations with ``model`` and acts by ``actor``; NumPy in, NumPy out.
+
+    The model's device is that of its parameters.
+
+    Args:
+      actor: a planner, or a policy whose mode is executed.
+
+    Attributes:
+      belief: the State (B = 1) after the last observation, None before the first.
+      last_plan: what the planner returned last, None without a planner.
+      latency_ms: wall time of each ``act`` of the episode.
+    """
+
+    def __init__(self, model: WorldModel, spec: TaskSpec, actor: Planner | Policy):
+        self.model, self.spec, self.actor = model, spec, actor
+        parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+        self.device = next((p.device for p in parameters), torch.device("cpu"))
+        self.reset()
+
+    def reset(self) -> None:
+        self.belief: State | None = None
+        self.last_plan: Plan | None = None
+        self.latency_ms: list[float] = []
+        self._previous = torch.zeros(1, self.spec.action.size, device=self.device)
+
+    def seed(self, seed: int) -> None:
+        """Fix the planner's random choices from here on; a policy's mode has none."""
+        if isinstance(self.actor, Seeded):
+            self.actor.seed(seed)
+
+    def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The next action [A] float32; raises UserError on an observation that does not fit."""
+        begin = time.perf_counter()
+        with torch.no_grad():
+            belief = self.observe(observation)
+            action = self._choose(belief).float().cpu().numpy()[0]
+        switch = np.asarray(self.spec.action.switch)
+        action = np.where(switch, np.where(action > 0, 1, -1), action.clip(-1, 1))
+        action = self.spec.action.validate(action)
+        self.executed(action)
+        self.latency_ms.append((time.perf_counter() - begin) * 1e3)
+        return action
+
+    def observe(self, observation: Mapping[str, np.ndarray]) -> State:
+        """Update the belief alone, for instance while somebody else drives."""
+        first = self.belief is None
+        belief = self.model.initial(1) if self.belief is None else self.belief
+        is_first = torch.tensor([first], device=self.device)
+        with torch.no_grad():
+            arrays = self._tensors(observation)
+            self.belief = self.model.observe(belief, self._previous, arrays, is_first)
+        return self.belief
+
+    def executed(self, action: np.ndarray) -> None:
+        """Tell what was executed, where it was not what :meth:`act` returned."""
+        action = self.spec.action.validate(action)
+        self._previous = torch.from_numpy(action)[None].to(self.device)
+
+    def _choose(self, belief: State) -> Tensor:
+        if isinstance(self.actor, Planner):
+            self.last_plan = self.actor.plan(belief, self.last_plan)
+            return self.last_plan.action
+        return self.actor(self.model.feat(belief)).mode()
+
+    def _tensors(self, observation: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+        tensors = {}
+        for name, spec in self.spec.observation.items():
+            array = observation.get(name)
+            if array is None or np.shape(array) != spec.shape:
+                got = "is missing" if array is None else f"has shape {np.shape(array)}"
+                raise UserError(
+                    f"observation {name!r} {got}, expected {spec.dtype} {spec.shape}: use the task "
+                    "and observation mode that the model was trained with."
+                )
+            tensors[name] = torch.as_tensor(np.array(array, spec.dtype)[None], device=self.device)
+        return tensors

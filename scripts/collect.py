@@ -1,0 +1,83 @@
+"""Collect demonstrations: an expert drives, disturbances push it off its path, failures are kept.
+
+The same command again collects what is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+from omegaconf import MISSING
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from robowm import cli
+from robowm.config import TaskConfig
+from robowm.data.collect import CollectConfig, Collected, collect
+
+
+@dataclasses.dataclass
+class Collect(CollectConfig):
+    """The configuration of this script.
+
+    Attributes:
+      out: folder of the data; one that holds some already is completed.
+    """
+
+    task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    out: str = MISSING
+
+
+class Bar:
+    """A progress bar with what has come of the episodes of this run."""
+
+    def __init__(self, progress: Progress, episodes: int):
+        self._progress = progress
+        self._bar = progress.add_task("episodes", total=episodes, said="")
+        self.episodes = self.steps = self.successes = 0
+
+    def __call__(self, news: Collected | int) -> None:
+        if isinstance(news, int):
+            self._progress.update(self._bar, completed=news)
+            return
+        self.episodes += 1
+        self.steps += news.steps
+        self.successes += news.success
+        said = f"{self.steps} steps, success {self.successes / self.episodes:.0%}"
+        self._progress.update(self._bar, advance=1, said=said)
+
+
+def main(config: Collect) -> None:
+    from robowm_envs.expert import Expert
+
+    import robowm_envs
+
+    task = config.task.arguments()
+    make_env = functools.partial(robowm_envs.make, split=config.split, **task)
+    console = Console(highlight=False)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[said]}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        bar = Bar(progress, config.episodes)
+        dataset = collect(make_env, Expert, config, config.out, {"environment": task}, bar)
+        seconds = progress.tasks[0].finished_time or 0.0
+    if bar.episodes:
+        console.print(
+            f"{bar.episodes} episodes, {bar.steps} steps in {seconds:.0f} s "
+            f"({bar.steps / max(seconds, 1e-3):.0f} steps/s), success {bar.successes / bar.episodes:.0%}"
+        )
+    size = sum(path.stat().st_size for path in dataset.infos) / 1e6
+    console.print(
+        f"{config.out}: {len(dataset.episodes)} episodes, {dataset.steps} steps, {size:.1f} MB",
+        soft_wrap=True,
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main, "collect")

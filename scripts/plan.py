@@ -1,0 +1,211 @@
+"""Plan one episode, dispatch it to the simulated arm, and show what was imagined beside what happened.
+
+Every command passes the safety gate that a real arm has. OUT gets plan_card.png, plan_card.html
+(self-contained), plan.json (every plan, decision and receipt) and episode.mp4.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import MISSING
+from rich.console import Console
+
+from robowm import cli
+from robowm.behaviour import BEHAVIOURS
+from robowm.config import TaskConfig, config_class, typed
+from robowm.dispatch import loop
+from robowm.dispatch.loop import LoopConfig
+from robowm.dispatch.safety import SafetyConfig, SafetyGate
+from robowm.dispatch.sim import SimArm, SimArmConfig
+from robowm.evaluation import hindsight, plan_card
+from robowm.evaluation.pictures import write_bytes
+from robowm.evaluation.plan_card import Card, CardConfig
+from robowm.evaluation.report import number, write_json
+from robowm.learning import checkpoint
+from robowm.learning.build import build
+from robowm.learning.device import choose_device
+from robowm.models import MODELS
+from robowm.planning import PLANNERS
+from robowm.planning.agent import BeliefAgent
+from robowm.spec import TaskSpec
+from robowm.tracking.video import encode_mp4
+
+
+@dataclasses.dataclass
+class Plan:
+    """The whole configuration.
+
+    Attributes:
+      checkpoint: folder that train.py wrote, or one step folder in it.
+      seed: episode of the split.
+      split: train, validation, test, or a shift.
+      threads: torch's own.
+      out: folder of the card.
+    """
+
+    checkpoint: str = MISSING
+    planner: Any = MISSING
+    arm: SimArmConfig = field(default_factory=SimArmConfig)
+    safety: SafetyConfig = field(default_factory=SafetyConfig)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    card: CardConfig = field(default_factory=CardConfig)
+    seed: int = 0
+    split: str = "test"
+    device: str = "auto"
+    threads: int = 1
+    out: str = "outputs/plan"
+
+
+def main(config: Plan) -> None:
+    import robowm_envs
+    from robowm_envs.joints import JointPort
+
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    saved = checkpoint.load(config.checkpoint)
+    task = typed(TaskConfig, saved.config["task"])
+    env = robowm_envs.make(split=config.split, **task.arguments())
+    try:
+        spec = TaskSpec.from_env(env)
+        saved.spec.check_same(spec, f"task {spec.task}")
+        agent = planning_agent(saved, config)
+        arm = SimArm(config.arm, env, JointPort(env), config.seed)
+        episode, trace = dispatch(arm, agent, config)
+        write(Path(config.out), config, saved, arm, agent, episode, trace)
+    finally:
+        env.close()
+
+
+def planning_agent(saved: checkpoint.Checkpoint, config: Plan) -> BeliefAgent:
+    """The checkpoint's model, with a planner that its behaviour proposes to."""
+    kinds = {"model": MODELS, "behaviour": BEHAVIOURS}
+    parts = {
+        name: typed(config_class(registry, saved.config[name]["kind"]), saved.config[name])
+        for name, registry in kinds.items()
+    }
+    model, behaviours = build(parts["model"], parts["behaviour"], saved.spec)
+    saved.restore(model, behaviours)
+    device = choose_device(config.device)
+    for module in (model, *behaviours.values()):
+        module.to(device).eval()
+    behaviour = behaviours[parts["behaviour"].kind]
+    planner = PLANNERS[config.planner.kind](
+        config.planner,
+        model,
+        saved.spec.action,
+        policy=behaviour.policy,
+        critic=getattr(behaviour, "critic", None),
+        seed=config.seed,
+    )
+    return BeliefAgent(model, saved.spec, planner)
+
+
+def dispatch(
+    arm: SimArm, agent: BeliefAgent, config: Plan
+) -> tuple[loop.Episode, hindsight.Trace]:
+    recorder = hindsight.Recorder(arm.env, config.card.camera, config.card.film_size)
+
+    def on_tick(tick: loop.Tick) -> None:
+        recorder.decided(agent.belief, tick.plan, tick.executed)
+        recorder.look(arm.timestep.observation)
+
+    arm.connect()
+    recorder.look(arm.timestep.observation)
+    gate = SafetyGate(config.safety, arm.spec, arm.port.tool_position)
+    episode = loop.run(
+        arm,
+        agent,
+        gate,
+        arm.port.targets,
+        agent.spec.action.switch,
+        over=lambda: arm.timestep.last(),
+        config=config.loop,
+        on_tick=on_tick,
+    )
+    return episode, recorder.trace
+
+
+def write(
+    out: Path,
+    config: Plan,
+    saved: checkpoint.Checkpoint,
+    arm: SimArm,
+    agent: BeliefAgent,
+    episode: loop.Episode,
+    trace: hindsight.Trace,
+) -> None:
+    """The four files, and a line on the terminal."""
+    out.mkdir(parents=True, exist_ok=True)
+    metrics = arm.env.metrics()
+    comparison = hindsight.compare(trace, agent.model, agent.spec, config.card.ahead)
+    horizon = len(trace.plans[0].states)
+    moments = hindsight.choose_moments(trace, agent.spec, config.card.moments, horizon)
+    facts = headline(metrics, episode, agent.spec)
+    planner = config.planner
+    card = Card(
+        title=f"{agent.spec.task}, seed {config.seed} of the {config.split} split",
+        subtitle=f"{planner.kind}, {planner.samples} samples × {planner.iterations} iterations, "
+        f"{horizon} steps ahead · update {saved.step:,} of {saved.path.parent.parent.name}",
+        facts=facts,
+        rows=[plan_card.row(tick.to_dict(), horizon) for tick in episode.ticks],
+        control_dt_s=agent.spec.control_dt_s,
+        comparison=comparison,
+        moments=[
+            (
+                t,
+                plan_card.planned_images(trace, agent.model, t, config.card.camera),
+                np.stack(trace.seen[t : t + horizon + 1]) if trace.seen else np.zeros((0, 1, 1, 3)),
+            )
+            for t in moments
+        ],
+    )
+    mp4 = encode_mp4(
+        plan_card.film(trace, agent.model, config.card), 1 / agent.spec.control_dt_s
+    )
+    write_bytes(out / "episode.mp4", mp4)
+    write_bytes(out / "plan_card.png", card.png())
+    card.page(mp4).write(out / "plan_card.html")
+    write_json(
+        out / "plan.json",
+        {
+            "task": agent.spec.task,
+            "split": config.split,
+            "seed": config.seed,
+            "checkpoint": str(saved.path),
+            "planner": dataclasses.asdict(planner),
+            "metrics": {k: v if math.isfinite(v) else None for k, v in metrics.items()},
+            "errors": comparison.mean(),
+            "moments": [{"step": t, **comparison.at(t)} for t in moments],
+            **episode.to_dict(),
+        },
+    )
+    console = Console(highlight=False)
+    console.print(" · ".join(f"{name} {value}" for name, value in facts.items()))
+    console.print(f"{out / 'plan_card.html'}", soft_wrap=True)
+
+
+def headline(metrics: dict[str, float], episode: loop.Episode, spec: TaskSpec) -> dict[str, str]:
+    """What the episode came to, for people."""
+    times = [tick.plan.planning_time_ms for tick in episode.ticks if tick.plan is not None]
+    refused = sum(not tick.decision.accepted for tick in episode.ticks)
+    degrees = math.degrees(metrics.get("rotation_error_rad", math.nan))
+    facts = {
+        "the task": "succeeded" if metrics["success"] > 0.5 else "failed",
+        "episode": f"{len(episode.ticks) * spec.control_dt_s:.1f} s",
+        "position error": number(100 * metrics.get("position_error_m", math.nan), 1, " cm"),
+        "rotation error": number(degrees, 1, "°"),
+        "planning (99%)": f"{np.median(times):.0f} ms ({np.quantile(times, 0.99):.0f})",
+        "rejected by the gate": f"{refused} of {len(episode.ticks)}",
+    }
+    return {name: value for name, value in facts.items() if value != "–"}
+
+
+if __name__ == "__main__":
+    cli.run(main, "plan")

@@ -1,0 +1,123 @@
+"""Train a world model and a behaviour on collected episodes; the same command again goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from robowm import cli
+from robowm.config import TaskConfig
+from robowm.data.replay import ReplayConfig, SequenceReplay
+from robowm.data.store import open_dataset
+from robowm.errors import UserError
+from robowm.learning import randomness
+from robowm.learning.build import build
+from robowm.learning.trainer import Trainer, TrainerConfig
+from robowm.spec import TaskSpec
+from robowm.tracking import TrackingConfig, make_logger
+
+
+@dataclasses.dataclass
+class Train:
+    """The whole configuration.
+
+    Attributes:
+      data: folder that collect.py wrote.
+      out: folder of the run: checkpoints, metrics.jsonl, videos. One that holds a run is resumed.
+    """
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: Any = MISSING
+    behaviour: Any = MISSING
+    learning: TrainerConfig = field(default_factory=TrainerConfig)
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    data: str = MISSING
+    out: str = "outputs/train"
+
+
+def main(config: Train) -> int:
+    dataset = open_dataset(config.data)
+    check_task(dataset.spec, config.task, config.data)
+    replay = SequenceReplay(
+        dataset,
+        batch_size=config.learning.batch_size,
+        length=config.learning.length,
+        seed=config.learning.seed,
+        memory_limit_gib=config.replay.memory_limit_gib,
+        discount=config.replay.discount,
+    )
+    randomness.seed_all(config.learning.seed)
+    model, behaviours = build(config.model, config.behaviour, dataset.spec)
+    settings = dataclasses.asdict(config)
+    out = Path(config.out)
+    with progress_bar() as progress:
+        result = Trainer(
+            config.learning,
+            model,
+            behaviours,
+            replay,
+            make_logger(config.tracking, out, settings),
+            out,
+            dataset.spec,
+            settings,
+            progress=progress,
+        ).run()
+    return 128 + result.signal if result.signal else 0
+
+
+def check_task(spec: TaskSpec, task: TaskConfig, data: str) -> None:
+    """Raise where ``data`` was collected from another task, or seen otherwise."""
+    if spec.task != task.name:
+        raise UserError(
+            f"{data} holds episodes of {spec.task!r}, not of {task.name!r}: give task={spec.task} or "
+            "other data."
+        )
+    cameras = task.cameras if task.observation == "pixels" else []
+    wanted = sorted(f"image_{camera}" for camera in cameras)
+    if wanted != sorted(spec.images):
+        raise UserError(
+            f"{data} shows {', '.join(sorted(spec.images)) or 'no images'}, but task.observation and "
+            f"task.cameras ask for {', '.join(wanted) or 'none'}: collect with the same settings."
+        )
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A function for the trainer to report to, and its messages above the bar."""
+    console = Console(stderr=True)
+    messages = logging.getLogger("robowm")
+    handler = RichHandler(console=console, show_path=False, show_level=False)
+    columns = (
+        TextColumn("update"),
+        MofNCompleteColumn(),
+        BarColumn(),
+        TimeRemainingColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+    )
+    with Progress(*columns, console=console) as bar:
+        row = bar.add_task("training", total=None, loss="")
+        messages.addHandler(handler)
+        messages.setLevel(logging.INFO)
+
+        def report(step: int, updates: int | None, metrics: Mapping[str, float]) -> None:
+            bar.update(row, completed=step, total=updates, loss=f"{metrics['loss']:.3g}")
+
+        try:
+            yield report
+        finally:
+            messages.removeHandler(handler)
+
+
+if __name__ == "__main__":
+    cli.run(main, "train")

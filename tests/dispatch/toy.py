@@ -1,0 +1,76 @@
+"""The point of tests/evaluation/toys.py as an arm of three joints: x, y and a gripper."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from robowm.planning.agent import BeliefAgent
+from robowm.planning.protocol import Plan
+from robowm.spec import TaskSpec
+from tests.evaluation.toys import STEP_M, PointEnv, PointModel
+
+
+class PointPort:
+    """Joints 0 and 1 are the point's position."""
+
+    names = ("slide_x", "slide_y", "gripper")
+    low, high = np.array([-1.0, -1.0, 0.0]), np.array([1.0, 1.0, 0.08])
+    velocity = np.array([0.25, 0.25, np.inf])
+
+    def __init__(self, env):
+        self.env, self.width = env, 0.08
+
+    def state(self):
+        return np.array([*self.env.position, self.width]), np.zeros(3)
+
+    def targets(self, action):
+        closed = action[2] > 0
+        return np.array([*(self.env.position + STEP_M * action[:2]), 0.0 if closed else 0.08])
+
+    def step(self, q):
+        self.width = float(q[2])
+        move = (q[:2] - self.env.position) / STEP_M
+        return self.env.step(np.array([*move, 1.0 if q[2] < 0.04 else -1.0]))
+
+    def tool_position(self, q):
+        return np.array([q[0], q[1], 0.1])
+
+
+class PointArmEnv(PointEnv):
+    """An episode is 20 steps."""
+
+    time_limit_steps = 20
+
+
+class Straight:
+    """A planner that moves along x at full speed, and knows what comes of it."""
+
+    horizon = 5
+
+    def __init__(self, model, action=(1.0, 0.5, 1.0)):
+        self.model, self.action, self.calls = model, torch.tensor([action]), 0
+
+    def plan(self, state, warm_start=None):
+        self.calls += 1
+        states, current = [], state
+        for _ in range(self.horizon):
+            current = self.model.step(current, self.action).state
+            states.append(current)
+        return Plan(
+            action=self.action,
+            sequence=self.action[:, None].repeat(1, self.horizon, 1),
+            value=torch.tensor([1.5]),
+            success=torch.tensor([0.75]),
+            epistemic=torch.zeros(1, self.horizon),
+            trusted_steps=torch.tensor([3]),
+            states=states,
+            planning_time_ms=1.0,
+        )
+
+
+def make(drift_m=0.0, action=(1.0, 0.5, 1.0)):
+    """Environment, model and planning agent of one point."""
+    env, model = PointArmEnv(), PointModel(drift_m)
+    spec = TaskSpec.from_env(env)
+    return env, model, BeliefAgent(model, spec, Straight(model, action)), spec
