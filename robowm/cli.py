@@ -26,6 +26,7 @@ by its name (``MPPI`` and ``MPPIConfig``). ``+preset=debug`` reads configs/prese
 
 from __future__ import annotations
 
+import ctypes
 import ctypes.util
 import inspect
 import os
@@ -95,16 +96,25 @@ def choose_renderer() -> None:
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
     if not chosen:
         for name, library in LIBRARIES.items():
-            if ctypes.util.find_library(library):
+            if loads(library):
                 os.environ["MUJOCO_GL"] = name
                 return
-    if chosen in LIBRARIES and not ctypes.util.find_library(LIBRARIES[chosen]):
+    if chosen in LIBRARIES and not loads(LIBRARIES[chosen]):
         raise UserError(
             f"MUJOCO_GL={chosen}, but lib{LIBRARIES[chosen]} is not installed: "
             "`python scripts/doctor.py` names the line that mends it."
         )
     if chosen not in ("", *LIBRARIES, *OTHER_RENDERERS):
         raise UserError(f"MUJOCO_GL={chosen} is unknown to MuJoCo: choose egl, osmesa or glfw.")
+
+
+def loads(library: str) -> bool:
+    """Whether the system has a library and the loader accepts it."""
+    name = ctypes.util.find_library(library)
+    try:
+        return name is not None and ctypes.CDLL(name) is not None
+    except OSError:
+        return False
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -137,13 +138,13 @@ def keys(config: DictConfig) -> dict[str, Any]:
     found: dict[str, Any] = {}
 
     def walk(node: DictConfig, prefix: str) -> None:
-        for key in node:
+        for key in map(str, node):
             if OmegaConf.is_missing(node, key):
-                found[f"{prefix}{key}"] = "???"
+                found[prefix + key] = "???"
             elif isinstance(node[key], DictConfig):
                 walk(node[key], f"{prefix}{key}.")
             else:
-                found[f"{prefix}{key}"] = node[key]
+                found[prefix + key] = node[key]
 
     walk(config, "")
     return found
@@ -180,8 +181,8 @@ def _register(name: str, schema: type) -> None:
 
 def chosen_groups(name: str) -> dict[str, str]:
     """The groups in the defaults of configs/``name``.yaml, and their options; ``???`` is none."""
-    defaults = OmegaConf.to_container(OmegaConf.load(folder() / f"{name}.yaml")).get("defaults", [])
-    return {group: option for e in defaults if isinstance(e, dict) for group, option in e.items()}
+    entries = yaml.safe_load((folder() / f"{name}.yaml").read_text())["defaults"]
+    return {group: option for e in entries if isinstance(e, dict) for group, option in e.items()}
 
 
 def _split(name: str, overrides: Sequence[str]) -> tuple[list[str], list[Override]]:
@@ -242,14 +243,14 @@ def _sentence(name: str, error: Exception) -> UserError:
     if "You must specify" in text:
         group = text.split("'")[1]
         return UserError(f"{name} needs {group}=...: choose one of {', '.join(options(group))}.")
-    if "Could not load" in text and "base_" in text:
+    if "Could not load" in text and "base_" in text:  # its class needs an optional package
         kind = text.rpartition("base_")[2].split("'")[0]
-        group = next((g for g, registry in REGISTRIES.items() if kind in registry), None)
-        if group is not None:
-            try:
-                REGISTRIES[group][kind]
-            except UserError as missing:
-                return missing
+        for registry in REGISTRIES.values():
+            if kind in registry:
+                try:
+                    registry[kind]
+                except UserError as missing:
+                    return missing
     cause = error.__cause__ or error
     if isinstance(cause, OmegaConfBaseException):
         key = f"{cause.full_key}: " if cause.full_key else ""

@@ -15,12 +15,15 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+import cv2
 from rich.console import Console
 
 from robowm import cli
 from robowm.errors import UserError
 from robowm.evaluation import report
-from robowm.evaluation.pages import evaluation_page, imagination_page
+from robowm.evaluation.pages import evaluation_page, panels
+from robowm.evaluation.pictures import Image
+from robowm.evaluation.plots import error_by_horizon
 
 STAGES = ("collect", "train", "evaluate", "imagine", "plan")
 SCRIPTS = Path(__file__).parent
@@ -63,7 +66,9 @@ class Diary:
             try:
                 self._entries = json.loads(path.read_text())
             except json.JSONDecodeError as error:
-                raise UserError(f"{path} is damaged ({error}): remove it to begin again.") from error
+                raise UserError(
+                    f"{path} is damaged ({error}): remove it to begin again."
+                ) from error
 
     def get(self, stage: str, command: list[str]) -> dict[str, Any]:
         """The entry of ``stage``, if it was this very command."""
@@ -145,8 +150,32 @@ def run(command: list[str]) -> int:
 
 
 def write_report(out: Path, config: Demo, seconds: dict[str, float]) -> Path:
-    """One page from what the stages wrote."""
-    raise NotImplementedError
+    """One page from what the stages wrote; each stage's own page says more."""
+    results = json.loads((out / "evaluate" / "report.json").read_text())
+    page = evaluation_page(results)
+    page.title = f"robowm: {config.task}, from nothing"
+    page.section(
+        "One plan, and what then happened",
+        report.video((out / "plan" / "episode.mp4").read_bytes()),
+        report.image(picture(out / "plan" / "plan_card.png"), "The plan card."),
+    )
+    imagined = json.loads((out / "imagine" / "open_loop.json").read_text())
+    if pose := imagined["pose"]:
+        page.section(
+            "How far imagination can be believed",
+            report.plot(error_by_horizon(pose["horizon"], panels(pose))),
+            *(report.video(path.read_bytes()) for path in sorted((out / "imagine").glob("*.mp4"))),
+            note=f"Mean error of the imagined pose over {pose['starts']} starts in held-out episodes.",
+        )
+    minutes = [[stage, report.number(s / 60, 1)] for stage, s in seconds.items()]
+    page.section("What it took", report.table(["stage", "minutes"], minutes))
+    path = out / "report.html"
+    page.write(path)
+    return path
+
+
+def picture(path: Path) -> Image:
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
 
 
 if __name__ == "__main__":

@@ -88,10 +88,14 @@ def renderer() -> list[Finding]:
     """Draw with EGL, then OSMesa, each in its own process: a driver may take its process down."""
     if importlib.util.find_spec("mujoco") is None:
         return [Finding("renderer", FAIR, "not tried: mujoco is not installed")]
-    found, failures = {}, {}
+    found: dict[str, float] = {}
+    failures: dict[str, str] = {}
     for backend in ("egl", "osmesa"):
         rate, why = _draw(backend)
-        (found if rate else failures)[backend] = rate or why
+        if rate:
+            found[backend] = rate
+        else:
+            failures[backend] = why
     if found:
         best = next(iter(found))  # EGL where it works: it also reaches a GPU
         rates = ", ".join(f"{name} {rate:.0f} frames/s" for name, rate in found.items())
@@ -117,7 +121,9 @@ def threads() -> list[Finding]:
         return []
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     counts = [n for n in (1, 2, 4, 8, 16) if n <= cores]
     before = torch.get_num_threads()
     milliseconds = {}
@@ -296,7 +302,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     show(findings)
     usable = all(finding.state != BAD for finding in findings)
     if not options.only:
-        print("robowm can run here." if usable else "robowm cannot run here yet: see the lines above.")
+        print(
+            "robowm can run here." if usable else "robowm cannot run here yet: see the lines above."
+        )
     return 0 if usable else 2
 
 

@@ -90,6 +90,7 @@ def planning_agent(saved: checkpoint.Checkpoint, config: Plan) -> BeliefAgent:
         name: typed(config_class(registry, saved.config[name]["kind"]), saved.config[name])
         for name, registry in kinds.items()
     }
+    model: Any
     model, behaviours = build(parts["model"], parts["behaviour"], saved.spec)
     saved.restore(model, behaviours)
     device = choose_device(config.device)
@@ -107,12 +108,11 @@ def planning_agent(saved: checkpoint.Checkpoint, config: Plan) -> BeliefAgent:
     return BeliefAgent(model, saved.spec, planner)
 
 
-def dispatch(
-    arm: SimArm, agent: BeliefAgent, config: Plan
-) -> tuple[loop.Episode, hindsight.Trace]:
+def dispatch(arm: SimArm, agent: BeliefAgent, config: Plan) -> tuple[loop.Episode, hindsight.Trace]:
     recorder = hindsight.Recorder(arm.env, config.card.camera, config.card.film_size)
 
     def on_tick(tick: loop.Tick) -> None:
+        assert agent.belief is not None and tick.plan is not None  # it has just planned
         recorder.decided(agent.belief, tick.plan, tick.executed)
         recorder.look(arm.timestep.observation)
 
@@ -161,14 +161,12 @@ def write(
             (
                 t,
                 plan_card.planned_images(trace, agent.model, t, config.card.camera),
-                np.stack(trace.seen[t : t + horizon + 1]) if trace.seen else np.zeros((0, 1, 1, 3)),
+                np.stack(trace.seen[t : t + horizon + 1]) if trace.seen else plan_card.NO_PICTURES,
             )
             for t in moments
         ],
     )
-    mp4 = encode_mp4(
-        plan_card.film(trace, agent.model, config.card), 1 / agent.spec.control_dt_s
-    )
+    mp4 = encode_mp4(plan_card.film(trace, agent.model, config.card), 1 / agent.spec.control_dt_s)
     write_bytes(out / "episode.mp4", mp4)
     write_bytes(out / "plan_card.png", card.png())
     card.page(mp4).write(out / "plan_card.html")

@@ -24,7 +24,11 @@ def doctor() -> ModuleType:
 def test_runs_on_an_empty_python(tmp_path: Path) -> None:
     """Without site-packages: what is missing is named, with the line that mends it."""
     done = subprocess.run(
-        [sys.executable, "-I", "-S", SCRIPT], capture_output=True, text=True, check=False, cwd=tmp_path
+        [sys.executable, "-I", "-S", SCRIPT],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
     )
     assert done.returncode == 2
     assert "torch" in done.stdout and "make setup" in done.stdout

@@ -60,7 +60,9 @@ class JointPort:
         """Follow the targets [N] for one control step; to be asked of a running episode only."""
         q = np.asarray(q, np.float64)
         if q.shape != self.low.shape or not np.isfinite(q).all():
-            raise EnvError(f"joint targets are {q.tolist()}: expected {len(self.low)} finite numbers.")
+            raise EnvError(
+                f"joint targets are {q.tolist()}: expected {len(self.low)} finite numbers."
+            )
         if self._given is not None and np.array_equal(q, self._given[0]):
             _, command, controls = self._given
             self._controller.from_vector(command)

@@ -53,6 +53,7 @@ class ActorCritic(nn.Module):
     def __init__(self, config: ActorCriticConfig, feat_size: int, action_spec: ActionSpec):
         super().__init__()
         self.config = c = config
+        self.full_cost_from = c.begin  # earlier updates are cheaper: they foretell nothing
         self.actor = PolicyHead(feat_size, action_spec, c.hidden, c.layers)
         self.critics = EnsembleMLP(c.critics, feat_size, c.hidden, c.layers, c.bins, scale=0.1)
         self.target = copy.deepcopy(self.critics).requires_grad_(False)

@@ -42,7 +42,7 @@ class ReplayConfig:
     """
 
     memory_limit_gib: float = 3.0
-    discount: float = 0.99
+    discount: float = 0.97
 
 
 def align(episode: Episode, discount: float) -> dict[str, Array]:
@@ -122,7 +122,7 @@ class SequenceReplay:
         length: int,
         seed: int = 0,
         memory_limit_gib: float = 3.0,
-        discount: float = 0.99,
+        discount: float = 0.97,
         added: Path | None = None,
     ):
         datasets = [datasets] if isinstance(datasets, Dataset) else list(datasets)

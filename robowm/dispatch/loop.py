@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -75,28 +76,30 @@ class Tick:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not a number is None."""
         plan = self.plan
-        return {
-            "step": self.index,
-            "stamp_s": round(self.observation.stamp_s, 6),
-            "age_s": self.observation.age_s,
-            "action": self.action.tolist(),
-            "executed": self.executed.tolist(),
-            "act_ms": self.act_ms,
-            "plan": None if plan is None else plan_to_dict(plan, self.chunk.plan_id),
-            "chunk": {
-                "plan_id": self.chunk.plan_id,
-                "t0_s": round(self.chunk.t0_s, 6),
-                "dt_s": self.chunk.dt_s,
-                "q": self.chunk.q.tolist(),
-                "dq": self.chunk.dq.tolist(),
-            },
-            "decision": {
-                "accepted": self.decision.accepted,
-                "reasons": list(self.decision.reasons),
-                "margins": self.decision.margins,
-            },
-            "receipt": dataclasses.asdict(self.receipt),
-        }
+        return _finite(
+            {
+                "step": self.index,
+                "stamp_s": round(self.observation.stamp_s, 6),
+                "age_s": self.observation.age_s,
+                "action": self.action.tolist(),
+                "executed": self.executed.tolist(),
+                "act_ms": self.act_ms,
+                "plan": None if plan is None else plan_to_dict(plan, self.chunk.plan_id),
+                "chunk": {
+                    "plan_id": self.chunk.plan_id,
+                    "t0_s": round(self.chunk.t0_s, 6),
+                    "dt_s": self.chunk.dt_s,
+                    "q": self.chunk.q.tolist(),
+                    "dq": self.chunk.dq.tolist(),
+                },
+                "decision": {
+                    "accepted": self.decision.accepted,
+                    "reasons": list(self.decision.reasons),
+                    "margins": self.decision.margins,
+                },
+                "receipt": dataclasses.asdict(self.receipt),
+            }
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,17 +192,27 @@ def run(
 
 
 def plan_to_dict(plan: Plan, plan_id: str) -> dict[str, Any]:
-    """A plan for one belief as plain data."""
-    success = float(plan.success[0])
-    return {
-        "id": plan_id,
-        "value": float(plan.value[0]),
-        "success": None if np.isnan(success) else success,
-        "trusted_steps": int(plan.trusted_steps[0]),
-        "epistemic": plan.epistemic[0].tolist(),
-        "sequence": plan.sequence[0].tolist(),
-        "planning_time_ms": plan.planning_time_ms,
-    }
+    """A plan for one belief as plain data; what is not a number is None."""
+    return _finite(
+        {
+            "id": plan_id,
+            "value": float(plan.value[0]),
+            "success": float(plan.success[0]),
+            "trusted_steps": int(plan.trusted_steps[0]),
+            "epistemic": plan.epistemic[0].tolist(),
+            "sequence": plan.sequence[0].tolist(),
+            "planning_time_ms": plan.planning_time_ms,
+        }
+    )
+
+
+def _finite(value: Any) -> Any:
+    """The same plain data, which standard JSON can hold."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _to_chunk(target: Array, observation: ArmObservation, rate_hz: float, plan_id: str) -> Chunk:

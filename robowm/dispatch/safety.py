@@ -87,10 +87,11 @@ class SafetyGate:
         if malformed:  # the numbers mean nothing, so no limit can be checked
             reasons.append(malformed)
         else:
-            for name, margin, reason in self._limits(chunk, observation):
-                margins[name] = margin
-                if margin < 0:
-                    reasons.append(reason)
+            with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers are judged as well
+                for name, margin, reason in self._limits(chunk, observation):
+                    margins[name] = margin
+                    if not margin >= 0:  # a NaN is no proof of safety
+                        reasons.append(reason)
         decision = Decision(tuple(reasons), margins)
         if decision.accepted:
             self._commanded = chunk.q[-1].copy()
@@ -114,7 +115,7 @@ class SafetyGate:
             if array.ndim != 2 or array.shape[1] != n or not len(array):
                 return f"{name} has shape {array.shape}, expected (H, {n}) with H > 0"
             if not np.isfinite(array).all():
-                joints = self._named(~np.isfinite(array).all(0))
+                joints = self._named(np.logical_not(np.isfinite(array).all(0)))
                 return f"{name} is not finite at {joints}"
         if chunk.q.shape != chunk.dq.shape:
             return f"q has shape {chunk.q.shape} and dq {chunk.dq.shape}, expected the same"

@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
+from matplotlib.ticker import MaxNLocator
 
 from robowm import __version__
 from robowm.errors import UserError
@@ -23,6 +24,7 @@ from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, Image
 from robowm.evaluation.report import Report, number
 from robowm.models.protocol import Decodes, WorldModel
 
+NO_PICTURES: Frames = np.zeros((0, 1, 1, 3), np.uint8)
 QUANTITIES = {
     "position_cm": ("object position error, cm", 2.0),
     "rotation_deg": ("object rotation error, degrees", 10.0),
@@ -54,7 +56,7 @@ class CardConfig:
 def planned_images(trace: Trace, model: WorldModel, t: int, camera: str) -> Frames:
     """[H+1, ...] what was believed at ``t`` and what its plan imagined; empty without pictures."""
     if not isinstance(model, Decodes) or not trace.seen:
-        return np.zeros((0, 1, 1, 3), np.uint8)
+        return NO_PICTURES
     return decoded_images(model, [trace.beliefs[t], *trace.plans[t].states], f"image_{camera}")
 
 
@@ -67,7 +69,8 @@ def film(trace: Trace, model: WorldModel, config: CardConfig) -> Frames:
     if not isinstance(model, Decodes) or not trace.seen:
         return np.stack(trace.film)
     horizon = len(trace.plans[0].states)
-    frames, imagined = [], np.zeros(0)
+    frames: list[Image] = []
+    imagined = NO_PICTURES
     for t, (real, seen) in enumerate(zip(trace.film, trace.seen, strict=True)):
         since = (t - 1) % horizon + 1 if t else 0
         if since <= 1:
@@ -212,7 +215,7 @@ def _strip(frames: Frames, colour: pictures.Colour, width: int) -> Image:
 
 
 def _scaled(image: Image, side: int) -> Image:
-    return cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 # ---------------------------------------------------------------------- drawing
@@ -227,7 +230,7 @@ def _draw(card: Card) -> bytes:
     with_pictures = any(len(imagined) for _, imagined, _ in card.moments)
     block = 3.0 if with_pictures else 2.2
     sizes = [1.6, *[block] * blocks, 2.6]
-    with matplotlib.rc_context(plots._STYLE):
+    with matplotlib.rc_context({**plots._STYLE, "axes.titleweight": "bold"}):
         figure = Figure(figsize=(15.5, sum(sizes)), facecolor="white")
         grid = figure.add_gridspec(
             len(sizes),
@@ -255,7 +258,7 @@ def _draw_head(axes: Axes, card: Card) -> None:
     axes.text(0, 0.56, card.subtitle, fontsize=11.5, color=plots.MUTED, va="center")
     for index, (name, value) in enumerate(card.facts.items()):
         x = index * 1.0 / max(len(card.facts), 5)
-        axes.text(x, 0.24, value, fontsize=19, fontweight="semibold", va="center")
+        axes.text(x, 0.24, value, fontsize=19, fontweight="bold", va="center")
         axes.text(x, 0.03, name, fontsize=10, color=plots.MUTED, va="center")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
@@ -281,7 +284,7 @@ def _draw_moment(
     said.text(0, 0.93, f"{row['stamp_s']:.1f} s", fontsize=17, fontweight="bold", va="center")
     for index, (name, value) in enumerate(_said(row).items()):
         y = 0.72 - 0.21 * index
-        said.text(0, y, value, fontsize=12.5, fontweight="semibold", va="center")
+        said.text(0, y, value, fontsize=12.5, fontweight="bold", va="center")
         said.text(0, y - 0.085, name, fontsize=8.5, color=plots.MUTED, va="center")
     if len(imagined):
         _draw_strips(figure, columns[1], card, t, imagined, happened)
@@ -317,7 +320,7 @@ def _draw_strips(
             for spine in axes.spines.values():
                 spine.set(visible=True, color=_TINT[name], linewidth=2.2)
             if h == 0:
-                axes.set_ylabel(name, color=_TINT[name], fontweight="semibold", fontsize=10)
+                axes.set_ylabel(name, color=_TINT[name], fontweight="bold", fontsize=10)
             if line == 0:
                 when = "now" if h == 0 else f"+{h * card.control_dt_s:.1f} s"
                 axes.set_title(
@@ -341,7 +344,7 @@ def _draw_errors(axes: Axes, name: str, planned: Any, replayed: Any) -> None:
     )
     axes.axhline(QUANTITIES[name][1], color=plots.MUTED, linewidth=1, linestyle=(0, (1, 2)))
     axes.set_xlim(0.5, max(len(planned), len(replayed)) + 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _limits(card: Card) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from robowm.behaviour import BEHAVIOURS
+from robowm.behaviour.cloning import CloningConfig
 from robowm.models import MODELS
 from robowm.spec import TaskSpec
 
@@ -17,10 +18,13 @@ def build(
     """The world model and its behaviours by name, as :class:`~robowm.learning.trainer.Trainer` and
     :meth:`~robowm.learning.checkpoint.Checkpoint.restore` take them.
 
-    Each configuration is the dataclass beside its class and names it in ``kind``.
+    A cloned policy is always among the behaviours: it proposes, and it is the floor that a planner
+    must beat. Each configuration is the dataclass beside its class and names it in ``kind``.
     """
     model = MODELS[model_config.kind](model_config, spec)
-    behaviour = BEHAVIOURS[behaviour_config.kind](
-        behaviour_config, feat_size=model.feat_size, action_spec=spec.action
-    )
-    return model, {behaviour_config.kind: behaviour}
+    configs = {config.kind: config for config in (CloningConfig(), behaviour_config)}
+    behaviours = {
+        kind: BEHAVIOURS[kind](config, feat_size=model.feat_size, action_spec=spec.action)
+        for kind, config in configs.items()
+    }
+    return model, behaviours

