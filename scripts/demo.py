@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from rich.console import Console
 
 from robowm import cli
@@ -73,9 +74,9 @@ class Diary:
     def get(self, stage: str, command: list[str]) -> dict[str, Any]:
         """The entry of ``stage``, if it was this very command."""
         entry = self._entries.get(stage, {})
-        return entry if entry.get("command") == command else {}
+        return dict(entry) if entry.get("command") == command else {}
 
-    def put(self, stage: str, **entry: Any) -> None:
+    def put(self, stage: str, entry: dict[str, Any]) -> None:
         self._entries[stage] = entry
         self._path.parent.mkdir(parents=True, exist_ok=True)
         report.write_json(self._path, self._entries)
@@ -100,18 +101,18 @@ def main(config: Demo) -> int:
         if "seconds" in entry:
             console.print(f"done before, in {entry['seconds']:.0f} s")
             continue
-        again = stage in ("collect", "train") and not entry
+        again = again or (stage in ("collect", "train") and not entry)
+        entry["command"] = command
         budget: list[str] = []
-        if stage == "train":
-            minutes = entry.get("minutes") or training_minutes(config, spent)
-            diary.put(stage, command=command, minutes=minutes)
-            budget = ["learning.updates=null", f"learning.minutes={minutes}"]
+        if stage == "train":  # the time is settled once, so that a second call resumes the same run
+            entry.setdefault("minutes", training_minutes(config, spent))
+            diary.put(stage, entry)
+            budget = ["learning.updates=null", f"learning.minutes={entry['minutes']}"]
         begun = time.monotonic()
         if code := run([sys.executable, str(SCRIPTS / f"{stage}.py"), *budget, *command]):
             console.print(f"{stage} did not finish; the same command again goes on from here.")
             return code
-        entry |= {"command": command, "seconds": time.monotonic() - begun}
-        diary.put(stage, **entry)
+        diary.put(stage, entry | {"seconds": time.monotonic() - begun})
     path = write_report(out, config, diary.seconds())
     console.rule(f"[bold green]{path}[/]  {(time.time() - started) / 60:.1f} minutes")
     return 0
@@ -175,7 +176,8 @@ def write_report(out: Path, config: Demo, seconds: dict[str, float]) -> Path:
 
 
 def picture(path: Path) -> Image:
-    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    encoded = np.frombuffer(path.read_bytes(), np.uint8)
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
+
 import mujoco
 import numpy as np
 
@@ -75,6 +78,12 @@ class Painter:
                 f"no headless renderer answers ({type(error).__name__}: {error}): set MUJOCO_GL=egl "
                 "or MUJOCO_GL=osmesa and install libegl1 or libosmesa6."
             ) from error
+        if not _open:
+            # The backend tears its display down at exit too. It registered that just now, with its
+            # first context, so that this runs before it.
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)
+        _open.add(self)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             renderer.scene.flags[flag] = 0
         return renderer
@@ -82,3 +91,13 @@ class Painter:
     def close(self) -> None:
         while self._renderers:
             self._renderers.popitem()[1].close()
+        _open.discard(self)
+
+
+# Those that hold a context: nobody has to close an environment before the process ends.
+_open: weakref.WeakSet[Painter] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for painter in list(_open):
+        painter.close()

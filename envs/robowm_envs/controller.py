@@ -80,7 +80,8 @@ class HandController:
         return control
 
     def to_vector(self) -> np.ndarray:
-        return np.concatenate([self.position, [self.yaw, self.closed], self.joint_target, self._velocity])
+        command = [*self.position, self.yaw, self.closed]
+        return np.concatenate([command, self.joint_target, self._velocity])
 
     def from_vector(self, vector: np.ndarray) -> None:
         n = len(self.joint_target)

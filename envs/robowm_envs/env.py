@@ -174,22 +174,30 @@ class ManipulationEnv(dm_env.Environment):
         """The numbers that randomisation chose for this episode."""
         return dict(self._conditions.current)
 
+    def model_xml(self) -> str:
+        """The scene as built, in MuJoCo's own format; an episode's :meth:`conditions` change it."""
+        return self.physics.scene.spec.to_xml()
+
     def render(self, camera: str = "front", size: tuple[int, int] | None = None) -> np.ndarray:
         """uint8 [H, W, 3]."""
         if camera not in CAMERAS:
             raise unknown("camera", camera, CAMERAS)
-        return self.painter(self.physics.data, camera, tuple(size) if size else self._size)
+        return self.painter(self.physics.data, camera, size or self._size)
 
     def get_state(self) -> np.ndarray:
         """Everything, float64 [S]: physics, controller, goal, conditions, what is remembered."""
-        memory = [self._steps, self._held, self._grasped, self._lifted, self._dropped, self._over, self.episode]
+        if not self._conditions.current:
+            raise EnvError(
+                "no episode has begun, so there is no state to keep: call reset() first."
+            )
+        counts, latches = [self._steps, self._held], [self._grasped, self._lifted, self._dropped]
         return np.concatenate(
             [
                 self.physics.get_state(),
                 self.controller.to_vector(),
                 self.goal.to_vector(),
                 [self._conditions.current[name] for name in randomisation.NAMES],
-                memory,
+                [*counts, *latches, self._over, self.episode],
             ]
         )
 
@@ -228,7 +236,9 @@ class ManipulationEnv(dm_env.Environment):
         if start.object_position is not None:
             physics.place_object(start.object_position, start.object_yaw)
         self.goal = start.goal
-        marker = self.goal.position if self.task.marker == "ball" else np.append(self.goal.position[:2], 0.0009)
+        marker = self.goal.position.copy()
+        if self.task.marker == "bar":
+            marker[2] = 0.0009  # a leaf on the table
         physics.place_target(marker, self.goal.yaw)
         physics.forward()
         self.controller.reset()
@@ -253,17 +263,22 @@ class ManipulationEnv(dm_env.Environment):
         array = np.asarray(action, np.float32)
         names = controller.NAMES
         if array.shape != (len(names),):
-            raise EnvError(f"an action has shape {array.shape}, expected ({len(names)},): {', '.join(names)}.")
+            raise EnvError(
+                f"an action has shape {array.shape}, expected ({len(names)},): {', '.join(names)}."
+            )
         if not np.isfinite(array).all():
             bad = [n for n, ok in zip(names, np.isfinite(array), strict=True) if not ok]
-            raise EnvError(f"an action is not finite in {', '.join(bad)}: expected numbers in [-1, 1].")
+            raise EnvError(
+                f"an action is not finite in {', '.join(bad)}: expected numbers in [-1, 1]."
+            )
         if np.abs(array).max() > 1 + 1e-6:
             raise EnvError(f"an action leaves [-1, 1]: {array.tolist()}; scale it before sending.")
         return array.astype(np.float64)
 
     def _observe(self) -> dict[str, np.ndarray]:
         observation: dict[str, np.ndarray] = {
-            f"image_{camera}": self.painter(self.physics.data, camera, self._size) for camera in self._cameras
+            f"image_{camera}": self.painter(self.physics.data, camera, self._size)
+            for camera in self._cameras
         }
         vectors = {"proprio": self._proprio(), "goal": self.task.goal_observation(self.goal)}
         if self._state_mode:
@@ -322,7 +337,8 @@ class ManipulationEnv(dm_env.Environment):
         return built
 
     def _build_privileged_specs(self) -> dict[str, specs.Array]:
-        low, high = scene.WORKSPACE_LOW_M - [0.05, 0.05, 0.012], scene.WORKSPACE_HIGH_M + [0.05, 0.05, 0.0]
+        low = scene.WORKSPACE_LOW_M - [0.05, 0.05, 0.012]
+        high = scene.WORKSPACE_HIGH_M + [0.05, 0.05, 0.0]
         built: dict[str, specs.Array] = {"object_position": _bounded("object_position", low, high)}
         if self.physics.has_object:
             built["object_yaw"] = _bounded("object_yaw", [-1, -1], [1, 1])

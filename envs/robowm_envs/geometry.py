@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 
-
 def _square_bar() -> np.ndarray:
     quarter = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])  # about the long axis
     rolls = [np.linalg.matrix_power(quarter, k) for k in range(4)]
-    return np.array([roll @ end for end in (np.eye(3), np.diag([-1, -1, 1])) for roll in rolls], float)
+    ends = np.eye(3), np.diag([-1.0, -1.0, 1.0])
+    return np.array([roll @ end for end in ends for roll in rolls])
 
 
 # The eight rotations that leave a bar of square section, long in x, as it was (dihedral group D4).
@@ -49,7 +49,9 @@ def angle_between(a: np.ndarray, b: np.ndarray) -> float:
     return rotation_error(a, b, np.eye(3)[None])
 
 
-def rotation_error(rotation: np.ndarray, target: np.ndarray, symmetries: np.ndarray = SQUARE_BAR) -> float:
+def rotation_error(
+    rotation: np.ndarray, target: np.ndarray, symmetries: np.ndarray = SQUARE_BAR
+) -> float:
     """Smallest angle between ``rotation`` and ``target @ s`` over the symmetries s [K, 3, 3]."""
     r = np.moveaxis(rotation.T @ target @ symmetries, 0, -1)  # [3, 3, K]
     sine = np.sqrt((r[2, 1] - r[1, 2]) ** 2 + (r[0, 2] - r[2, 0]) ** 2 + (r[1, 0] - r[0, 1]) ** 2)

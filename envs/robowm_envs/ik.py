@@ -16,7 +16,10 @@ Kinematics = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 def pose_error(
-    position: np.ndarray, rotation: np.ndarray, target_position: np.ndarray, target_rotation: np.ndarray
+    position: np.ndarray,
+    rotation: np.ndarray,
+    target_position: np.ndarray,
+    target_rotation: np.ndarray,
 ) -> np.ndarray:
     """Twist [6] (m, rad) in the world that leads from the pose to the target.
 
@@ -61,7 +64,8 @@ def solve(
     for _ in range(iterations):
         position, rotation, jacobian = kinematics(q)
         error = pose_error(position, rotation, target_position, target_rotation)
-        inverse = np.linalg.solve(jacobian @ jacobian.T + damping**2 * identity6, jacobian).T  # [n, 6]
+        square = jacobian @ jacobian.T + damping**2 * identity6
+        inverse = np.linalg.solve(square, jacobian).T  # [n, 6]
         posture = posture_gain * (rest - q)
         change = inverse @ error + (identity - inverse @ jacobian) @ posture
         q = np.clip(q + change, low, high)

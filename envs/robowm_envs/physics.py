@@ -136,8 +136,8 @@ class Physics:
         """
         model, data, i = self.model, self.data, self.gripper
         length, velocity = data.actuator_length[i], data.actuator_velocity[i]
-        bias = model.actuator_biasprm[i]
-        force = model.actuator_gainprm[i, 0] * data.ctrl[i] + bias[0] + bias[1] * length + bias[2] * velocity
+        gain, bias = model.actuator_gainprm[i, 0], model.actuator_biasprm[i]
+        force = gain * data.ctrl[i] + bias[0] + bias[1] * length + bias[2] * velocity
         low, high = model.actuator_forcerange[i]
         closing = 1.0 if self.scene.arm.gripper_closed < self.scene.arm.gripper_open else -1.0
         return -closing * float(np.clip(force, low, high)) / max(high, 1e-9)

@@ -15,6 +15,7 @@ import numpy as np
 
 from robowm_envs import cameras
 from robowm_envs.errors import unknown
+from robowm_envs.objects import Box
 from robowm_envs.scene import Scene
 
 GROUPS = ("pose", "friction", "mass", "size", "colour", "light", "camera")
@@ -135,10 +136,8 @@ class Conditions:
         self._data = mujoco.MjData(model)  # mj_setConst needs one, and must not touch the episode's
         self._table = model.geom("table").id
         self._front, self._wrist = model.camera("front").id, model.camera("wrist").id
-        self._base = {
-            name: getattr(model, name).copy()
-            for name in ("geom_rgba", "light_dir", "light_diffuse", "cam_pos", "cam_quat", "cam_fovy")
-        }
+        looks = ("geom_rgba", "light_dir", "light_diffuse", "cam_pos", "cam_quat", "cam_fovy")
+        self._base = {name: getattr(model, name).copy() for name in looks}
         self.current: dict[str, float] = {}
 
     def apply(self, conditions: Mapping[str, float]) -> None:
@@ -146,12 +145,12 @@ class Conditions:
             return
         self.current = dict(conditions)
         if self._scene.thing is not None:
-            self._apply_object(conditions)
+            self._apply_object(conditions, self._scene.thing)
         self._apply_looks(conditions)
         mujoco.mj_setConst(self._model, self._data)
 
-    def _apply_object(self, c: Mapping[str, float]) -> None:
-        model, thing = self._model, self._scene.thing
+    def _apply_object(self, c: Mapping[str, float], thing: Box) -> None:
+        model = self._model
         body, geom = model.body("object").id, model.geom("object").id
         scale = np.array([c["length_scale"], c["width_scale"], c["width_scale"]])
         half = np.array(thing.half_size_m) * scale
@@ -167,17 +166,17 @@ class Conditions:
         node = model.body_bvhadr[body]
         model.bvh_aabb[node, :3], model.bvh_aabb[node, 3:] = -offset, half
         model.geom_friction[geom, 0] = c["friction"]
-        if (target := mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "target")) >= 0:
-            if model.geom_type[target] == mujoco.mjtGeom.mjGEOM_BOX:
-                model.geom_size[target, :2] = half[:2]
+        target = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "target")
+        if target >= 0 and model.geom_type[target] == mujoco.mjtGeom.mjGEOM_BOX:
+            model.geom_size[target, :2] = half[:2]
 
     def _apply_looks(self, c: Mapping[str, float]) -> None:
         model, base = self._model, self._base
-        rgba = base["geom_rgba"]
-        model.geom_rgba[self._table, :3] = _tint(rgba[self._table, :3], c["table_hue"], c["table_value"])
+        rgba, table = base["geom_rgba"][:, :3], self._table
+        model.geom_rgba[table, :3] = _tint(rgba[table], c["table_hue"], c["table_value"])
         if self._scene.thing is not None:
             geom = model.geom("object").id
-            model.geom_rgba[geom, :3] = _tint(rgba[geom, :3], c["object_hue"], c["object_value"])
+            model.geom_rgba[geom, :3] = _tint(rgba[geom], c["object_hue"], c["object_value"])
         model.light_diffuse[:] = base["light_diffuse"] * c["light_scale"]
         direction = base["light_dir"] + np.array([c["light_x"], c["light_y"], 0.0])
         model.light_dir[:] = direction / np.linalg.norm(direction, axis=1, keepdims=True)
@@ -188,7 +187,8 @@ class Conditions:
             model.cam_pos[self._front], cameras.FRONT_LOOKS_AT, np.array([0.0, 0.0, 1.0])
         )
         model.cam_fovy[self._front] = base["cam_fovy"][self._front] + c["camera_fovy_deg"]
-        model.cam_pos[self._wrist] = base["cam_pos"][self._wrist] + np.array([0.0, c["wrist_y_m"], 0.0])
+        aside = np.array([0.0, c["wrist_y_m"], 0.0])
+        model.cam_pos[self._wrist] = base["cam_pos"][self._wrist] + aside
 
 
 def _tint(rgb: np.ndarray, hue: float, value: float) -> np.ndarray:

@@ -29,6 +29,7 @@ FLOOR_RGBA = (0.25, 0.28, 0.33, 1.0)
 class Scene:
     """A compiled scene and the names needed to find one's way in it."""
 
+    spec: mujoco.MjSpec
     model: mujoco.MjModel
     arm: arms.Arm
     thing: Box | None
@@ -72,7 +73,8 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
         # would forbid moving the centre of mass later.
         body.explicitinertial = True
         body.mass, body.ipos = thing.mass_kg, [0.01, 0, 0]
-        body.inertia = thing.mass_kg / 3 * (np.sum(np.square(thing.half_size_m)) - np.square(thing.half_size_m))
+        squares = np.square(thing.half_size_m)
+        body.inertia = thing.mass_kg / 3 * (squares.sum() - squares)
         body.add_geom(
             name="object", type=box, size=thing.half_size_m, rgba=[*thing.rgb, 1],
             contype=2, conaffinity=3, condim=4, friction=[thing.friction, 0.005, 0.0001],
@@ -83,7 +85,7 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
     cameras.add_front(spec)
     spec.attach(arm.spec, prefix=PREFIX, frame=world.add_frame())
     cameras.add_wrist(spec.body(PREFIX + arm.hand))
-    return Scene(spec.compile(), arm.prefixed(PREFIX), thing)
+    return Scene(spec, spec.compile(), arm.prefixed(PREFIX), thing)
 
 
 def _make_light_to_draw(spec: mujoco.MjSpec) -> None:
@@ -105,7 +107,8 @@ def _add_marker(spec: mujoco.MjSpec, kind: str, thing: Box | None) -> None:
     marker = spec.worldbody.add_body(name="target", mocap=True)
     ghost = {"rgba": MARKER_RGBA, "contype": 0, "conaffinity": 0}
     if kind == "ball":
-        marker.add_geom(name="target", type=mujoco.mjtGeom.mjGEOM_SPHERE, size=[0.02, 0, 0], **ghost)
+        sphere = mujoco.mjtGeom.mjGEOM_SPHERE
+        marker.add_geom(name="target", type=sphere, size=[0.02, 0, 0], **ghost)
         return
     assert thing is not None, "a bar marker shows where an object shall lie"
     marker.add_geom(

@@ -131,8 +131,8 @@ class Card:
             note="Left: what happened. Middle: what one plan imagined, followed to its end before the "
             "next takes over. Right: both in one picture, grey where they agree.",
         )
-        for index, (t, imagined, happened) in enumerate(self.moments):
-            page.section(self._when(t), *self._moment(index, t, imagined, happened))
+        for t, imagined, happened in self.moments:
+            page.section(self._when(t), *self._moment(t, imagined, happened))
         if self.comparison.planned:
             page.section(
                 "Over the whole episode",
@@ -157,7 +157,7 @@ class Card:
     def _when(self, t: int) -> str:
         return f"{self.rows[t]['stamp_s']:.1f} s"
 
-    def _moment(self, index: int, t: int, imagined: Frames, happened: Frames) -> list[str]:
+    def _moment(self, t: int, imagined: Frames, happened: Frames) -> list[str]:
         row, parts = self.rows[t], []
         parts.append(report.headline(_said(row)))
         if len(imagined):
@@ -166,8 +166,7 @@ class Card:
                 _strip(happened, OBSERVED, len(imagined)),
             ]
             caption = f"Now and the next {len(imagined) - 1} steps of {self.control_dt_s:.1f} s."
-            if index == 0:
-                parts.append(report.key({"imagined": IMAGINED, "happened": OBSERVED}))
+            parts.append(report.key({"imagined": IMAGINED, "happened": OBSERVED}))
             parts.append(report.image(pictures.above(strips, 6), caption))
         errors = self.comparison.at(t)
         body = [

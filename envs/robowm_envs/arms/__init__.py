@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from robowm_envs.arms import menagerie, panda
 from robowm_envs.arms.protocol import Arm
@@ -10,7 +11,7 @@ from robowm_envs.errors import unknown
 
 ARMS: Mapping[str, Callable[[], Arm]] = {
     "panda": panda.build,
-    **{f"menagerie/{name}": (lambda name=name: menagerie.build(name)) for name in menagerie.GRIPPERS},
+    **{f"menagerie/{name}": partial(menagerie.build, name) for name in menagerie.LAYOUTS},
 }
 
 

@@ -76,7 +76,8 @@ _CAPSULES: dict[str, tuple[tuple[tuple[float, ...], tuple[float, ...], float, bo
     "link7": (((0, 0, 0.04), (0, 0, 0.085), 0.042, False),),
 }  # fmt: skip
 
-WHITE, ACCENT, DARK, PAD = (0.92, 0.93, 0.95, 1), (0.30, 0.33, 0.40, 1), (0.16, 0.17, 0.20, 1), (0.10, 0.45, 0.90, 1)
+WHITE, ACCENT = (0.92, 0.93, 0.95, 1), (0.30, 0.33, 0.40, 1)
+DARK, PAD = (0.16, 0.17, 0.20, 1), (0.10, 0.45, 0.90, 1)
 
 
 def forward(joint_position: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -117,6 +118,8 @@ def build() -> Arm:
     spec.compiler.degree = False
     spec.compiler.autolimits = True
 
+    capsule, box = mujoco.mjtGeom.mjGEOM_CAPSULE, mujoco.mjtGeom.mjGEOM_BOX
+
     def inertial(body: mujoco.MjsBody, name: str) -> None:
         body.mass, body.ipos, body.fullinertia = _INERTIAL[name]
         body.explicitinertial = True
@@ -127,7 +130,7 @@ def build() -> Arm:
     def capsules(body: mujoco.MjsBody, name: str) -> None:
         for start, end, radius, accent in _CAPSULES[name]:
             rgba = ACCENT if accent else WHITE
-            geom(body, mujoco.mjtGeom.mjGEOM_CAPSULE, rgba, fromto=[*start, *end], size=[radius, 0, 0])
+            geom(body, capsule, rgba, fromto=[*start, *end], size=[radius, 0, 0])
 
     body = spec.worldbody.add_body(name="link0", gravcomp=1)
     inertial(body, "link0")
@@ -154,7 +157,6 @@ def build() -> Arm:
         name="hand", pos=[0, 0, DH[7, 1]], quat=[np.cos(half), 0, 0, np.sin(half)], gravcomp=1
     )
     inertial(hand, "hand")
-    box = mujoco.mjtGeom.mjGEOM_BOX
     geom(hand, box, WHITE, pos=[0, 0, 0.035], size=[0.022, 0.1, 0.032])
     hand.add_site(name="tcp", pos=[0, 0, TCP_Z_M], size=[0.005, 0, 0], group=4)
     for side, quat in (("left", [1, 0, 0, 0]), ("right", [0, 0, 0, 1])):
@@ -169,7 +171,8 @@ def build() -> Arm:
             damping=100.0,  # holds the fingers to about 0.1 m/s at full force
         )
         geom(finger, box, DARK, pos=[0, 0.016, 0.016], size=[0.0105, 0.008, 0.020])
-        geom(finger, box, PAD, pos=[0, 0.005, 0.044], size=[0.010, 0.005, 0.0095], name=f"{side}_pad")
+        pad = f"{side}_pad"
+        geom(finger, box, PAD, pos=[0, 0.005, 0.044], size=[0.010, 0.005, 0.0095], name=pad)
 
     for i in range(7):
         actuator = spec.add_actuator(

@@ -18,7 +18,7 @@ class Arm:
       fingers: names of the two finger joints; the width of the opening is the sum of both.
       gripper: name of the gripper's actuator.
       gripper_open, gripper_closed: its control values.
-      pads: for each finger the geoms that may touch an object; empty names: every geom of it.
+      pads: for each finger the geoms that may touch an object.
       hand, tcp: names of the hand's body and of the tool site.
       rest: [n] joint position (rad) with the hand pointing down; also the posture that redundancy
         is resolved towards.

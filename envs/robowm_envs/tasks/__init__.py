@@ -9,6 +9,7 @@ from robowm_envs.tasks.grasp import Grasp
 from robowm_envs.tasks.place import GraspRotatePlace, Slip
 from robowm_envs.tasks.reach import Reach
 
-TASKS: Mapping[str, type[Task]] = {task.name: task for task in (Reach, Grasp, GraspRotatePlace, Slip)}
+_ALL: tuple[type[Task], ...] = (Reach, Grasp, GraspRotatePlace, Slip)
+TASKS: Mapping[str, type[Task]] = {task.name: task for task in _ALL}
 
 __all__ = ["TASKS", "Goal", "Grasp", "GraspRotatePlace", "Reach", "Slip", "Start", "Task"]

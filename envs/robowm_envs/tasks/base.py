@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 from dm_env import specs
@@ -60,7 +61,7 @@ class Task(abc.ABC):
     time_limit_steps: int
     thing: Box | None = None
     marker: str = "none"
-    ranges: Mapping[str, Range] = {}
+    ranges: ClassVar[Mapping[str, Range]] = {}
 
     @property
     def yaw_order(self) -> int:
@@ -130,7 +131,7 @@ def near(error: float, tolerance: float, margin: float) -> float:
 
 def hand_at_object(physics: Physics) -> float:
     """How near, in [0, 1], the open hand is to a grasp across the object's short side."""
-    distance = np.linalg.norm(physics.hand_position() - physics.object_position())
+    distance = float(np.linalg.norm(physics.hand_position() - physics.object_position()))
     turn = abs(geometry.wrap(physics.hand_yaw() - physics.object_yaw(), np.pi))
     return near(distance, 0.01, 0.3) * (0.6 + 0.4 * near(turn, 0.05, 0.8))
 
@@ -140,4 +141,6 @@ def first_unsolved(sample, is_fine, what: str):
     for _ in range(1000):
         if is_fine(candidate := sample()):
             return candidate
-    raise EnvError(f"no {what} could be drawn: the ranges leave no room; widen the area or the margins.")
+    raise EnvError(
+        f"no {what} could be drawn: the ranges leave no room; widen the area or the margins."
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import numpy as np
 from dm_env import specs
 
@@ -36,9 +39,12 @@ class GraspRotatePlace(base.Task):
             turn = abs(geometry.wrap(target[1] - yaw, np.pi))
             return bool(np.linalg.norm(target[0] - place) >= MIN_DISTANCE_M or turn >= MIN_TURN_RAD)
 
-        target, target_yaw = base.first_unsolved(lambda: base.draw_place(draw, rng), is_far, "target")
+        target, target_yaw = base.first_unsolved(
+            lambda: base.draw_place(draw, rng), is_far, "target"
+        )
         if not draw.is_drawn("pose"):
-            place, yaw, target, target_yaw = np.array([0.46, -0.10]), 0.5, np.array([0.54, 0.10]), 1.6
+            place, yaw = np.array([0.46, -0.10]), 0.5
+            target, target_yaw = np.array([0.54, 0.10]), 1.6
         goal = base.Goal(np.append(target, half_size[2]), target_yaw)
         return base.Start(hand, hand_yaw, np.append(place, half_size[2]), yaw, goal)
 
@@ -84,7 +90,8 @@ class GraspRotatePlace(base.Task):
         width = physics.gripper_width()
         released = 0.5 * np.clip((width - 0.04) / (OPEN_WIDTH_M - 0.04), 0, 1)
         released += 0.5 * (not physics.hand_touches_object())
-        on_goal = base.near(across, 0.01, 0.3) * (0.4 + 0.6 * base.near(rotation, np.deg2rad(5), 1.2))
+        turned = base.near(rotation, np.deg2rad(5), 1.2)
+        on_goal = base.near(across, 0.01, 0.3) * (0.4 + 0.6 * turned)
         return float(
             0.15 * max(base.hand_at_object(physics), placed)
             + 0.15 * max(held, placed)
@@ -98,7 +105,11 @@ class Slip(GraspRotatePlace):
     """The same with little friction and the weight off the middle: the bar turns in the grasp."""
 
     name = "slip"
-    ranges = {
+    ranges: ClassVar[Mapping[str, Range]] = {
         "friction": Range(0.42, ((0.36, 0.48),), ((0.26, 0.32),)),
-        "com_offset_m": Range(0.025, ((-0.03, -0.02), (0.02, 0.03)), ((-0.036, -0.032), (0.032, 0.036))),
+        "com_offset_m": Range(
+            0.025,
+            train=((-0.03, -0.02), (0.02, 0.03)),
+            shift=((-0.036, -0.032), (0.032, 0.036)),
+        ),
     }

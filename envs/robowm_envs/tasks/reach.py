@@ -32,7 +32,10 @@ class Reach(base.Task):
                 if (point < _INNER_LOW_M).any() or (point > _INNER_HIGH_M).any():
                     return point
 
-        point = base.first_unsolved(sample, lambda p: np.linalg.norm(p - hand) > 0.08, "target point")
+        def is_far(point: np.ndarray) -> bool:
+            return bool(np.linalg.norm(point - hand) > 0.08)
+
+        point = base.first_unsolved(sample, is_far, "target point")
         if not draw.is_drawn("pose"):
             point = np.array([0.52, 0.10, 0.10])
         return base.Start(hand, yaw, None, 0.0, base.Goal(point))

@@ -1,0 +1,197 @@
+"""Agents by name: what a checkpoint learned, and what is there to compare it with.
+
+A checkpoint keeps its configuration, so its folder is all that is needed to act again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from robowm.behaviour import BEHAVIOURS
+from robowm.behaviour.baselines import NothingAgent, RandomAgent
+from robowm.config import TaskConfig, config_class, typed
+from robowm.data.collect import collect_episode
+from robowm.errors import UserError, unknown
+from robowm.learning import checkpoint
+from robowm.learning.build import build
+from robowm.learning.device import choose_device
+from robowm.models import MODELS
+from robowm.planning import PLANNERS
+from robowm.planning.agent import BeliefAgent
+from robowm.spec import TaskSpec
+
+POLICIES = {"actor": "actor_critic", "cloning": "cloning"}  # agent -> the behaviour that it is
+LEARNED = ("planner", *POLICIES)
+SCRIPTED = ("expert", "replay", "random", "nothing")
+NAMES = (*LEARNED, *SCRIPTED)
+ELSEWHERE = 1_000_000  # seeds further on: a start that no evaluation sees
+
+
+class Agent(Protocol):
+    def reset(self) -> None: ...
+
+    def act(self, observation: dict[str, NDArray[Any]]) -> NDArray[np.float32]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """The modules of a checkpoint, ready to act.
+
+    Attributes:
+      path: the step folder that it was read from.
+      step: updates done.
+      task: what it was trained on.
+      spec: what it sees and sends.
+      behaviours: by kind; ``cloning`` is always among them.
+    """
+
+    path: Path
+    step: int
+    task: TaskConfig
+    spec: TaskSpec
+    model: Any
+    behaviours: Mapping[str, Any]
+
+    def policy(self, kind: str) -> BeliefAgent:
+        """The mode of one behaviour's policy."""
+        return BeliefAgent(self.model, self.spec, self._behaviour(kind).policy)
+
+    def planner(self, config: Any, proposals: str | None = None, seed: int = 0) -> BeliefAgent:
+        """A planner; the behaviour ``proposals`` proposes to it and gives its terminal value.
+
+        ``config`` is the dataclass beside a planner. Without ``proposals`` the behaviour is
+        ``actor_critic`` where there is one, else ``cloning``, which has no value.
+        """
+        default = "actor_critic" if "actor_critic" in self.behaviours else "cloning"
+        behaviour = self._behaviour(proposals or default)
+        planner = PLANNERS[config.kind](
+            config,
+            self.model,
+            self.spec.action,
+            policy=behaviour.policy,
+            critic=getattr(behaviour, "critic", None),
+            seed=seed,
+        )
+        return BeliefAgent(self.model, self.spec, planner)
+
+    def _behaviour(self, kind: str) -> Any:
+        if kind not in BEHAVIOURS:
+            raise unknown("behaviour", kind, BEHAVIOURS)
+        if kind not in self.behaviours:
+            raise UserError(
+                f"the checkpoint {self.path} has no {kind}: it was trained with "
+                f"{', '.join(self.behaviours)}; use one of these, or train with behaviour={kind}."
+            )
+        return self.behaviours[kind]
+
+
+def load(path: str | Path, device: str = "auto") -> Trained:
+    """Read a checkpoint: a run's folder, its ``checkpoints`` or one step folder.
+
+    Raises :class:`UserError` where it is missing, damaged or of another version.
+    """
+    saved = checkpoint.load(path)
+    configs = {
+        name: typed(config_class(registry, saved.config[name]["kind"]), saved.config[name])
+        for name, registry in (("model", MODELS), ("behaviour", BEHAVIOURS))
+    }
+    model, behaviours = build(configs["model"], configs["behaviour"], saved.spec)
+    saved.restore(model, behaviours)
+    where = choose_device(device)
+    modules: tuple[nn.Module, ...] = (model, *behaviours.values())
+    for module in modules:
+        module.to(where).eval().requires_grad_(False)
+    task = typed(TaskConfig, saved.config["task"])
+    return Trained(saved.path, saved.step, task, saved.spec, model, behaviours)
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentConfig:
+    """Plain data that makes an agent in any process.
+
+    Attributes:
+      name: one of :data:`NAMES`.
+      checkpoint: for those of :data:`LEARNED`.
+      planner: dataclass beside a planner, for ``planner``.
+      proposals: behaviour that proposes to it; none is the best there is.
+    """
+
+    name: str
+    checkpoint: str | None = None
+    planner: Any = None
+    proposals: str | None = None
+    device: str = "auto"
+
+
+def make_agent(
+    env: Any,
+    config: AgentConfig,
+    make_expert: Callable[[Any], Any],
+    make_env: Callable[[], Any],
+) -> Agent:
+    """The agent of that name for ``env``.
+
+    Args:
+      make_expert: the demonstrator for an environment.
+      make_env: another environment of the task, for ``replay`` to watch the demonstrator in.
+
+    Raises:
+      UserError: for an unknown name, a learned agent without a checkpoint, or one that was trained
+        to see or send something else than ``env`` shows and takes.
+    """
+    check_name(config.name)
+    if config.name == "expert":
+        return make_expert(env)
+    if config.name == "replay":
+        return ReplayAgent(make_env, make_expert)
+    spec = TaskSpec.from_env(env)
+    if config.name == "random":
+        return RandomAgent(spec)
+    if config.name == "nothing":
+        return NothingAgent(spec)
+    if config.checkpoint is None:
+        raise UserError(f"agent={config.name} was learned: give checkpoint=DIR, train.py's `out`.")
+    trained = load(config.checkpoint, config.device)
+    trained.spec.check_same(spec, f"task {spec.task}")
+    if config.name == "planner":
+        return trained.planner(config.planner, config.proposals)
+    return trained.policy(POLICIES[config.name])
+
+
+def check_name(name: str) -> None:
+    if name not in NAMES:
+        raise unknown("agent", name, NAMES)
+
+
+class ReplayAgent:
+    """The demonstration of another start, played without looking: what memory alone is worth.
+
+    :meth:`seed` chooses the start that is demonstrated; it is never the one to be acted in.
+    """
+
+    def __init__(self, make_env: Callable[[], Any], make_expert: Callable[[Any], Any]):
+        self._env = make_env()
+        self._expert = make_expert(self._env)
+        self.seed(0)
+
+    def seed(self, seed: int) -> None:
+        self._actions = collect_episode(self._env, self._expert, ELSEWHERE + seed).expert_actions
+
+    def reset(self) -> None:
+        self._step = 0
+
+    def act(self, observation: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The next action; after the last one the hand stays where it is, and as it is."""
+        if self._step < len(self._actions):
+            action = self._actions[self._step].copy()
+        else:
+            action = np.append(np.zeros(len(self._actions[-1]) - 1), self._actions[-1][-1])
+        self._step += 1
+        return action.astype(np.float32)
