@@ -34,6 +34,7 @@ class ActorCriticConfig:
     value_high: float = 50.0  # upper end of the critic's bins; rewards of at most 1 give 1 / (1 - discount)
     horizon: int = 10
     starts: int = 64  # beliefs of each batch that imagination begins from
+    interval: int = 2  # updates of the model for one in imagination
     discount: float = 0.97
     trace: float = 0.95  # lambda of the return
     target_decay: float = 0.98
@@ -75,7 +76,7 @@ class ActorCritic(nn.Module):
         states = detach_state(states)
         imitated, metrics = imitation(self.policy(model.feat(states)), batch)
         total = c.imitation * imitated
-        if int(self.updates) >= c.begin:
+        if int(self.updates) >= c.begin and int(self.updates) % c.interval == 0:
             imagined, more = self._imagined_loss(model, states)
             total, metrics = total + imagined, metrics | more
         return total, metrics

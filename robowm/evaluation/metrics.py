@@ -28,7 +28,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     Nothing is known from no trials: the value is NaN and the interval [0, 1].
     """
     if not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes of {trials} trials: expected 0 <= successes <= trials")
+        raise ValueError(f"{successes} successes of {trials} trials: expected between 0 and all")
     if trials == 0:
         return Interval(float("nan"), 0.0, 1.0)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -104,7 +104,9 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "position_error_cm_median": _finite(np.median, position_cm),
         "rotation_error_deg": _finite(np.mean, rotation_deg),
         "rotation_error_deg_median": _finite(np.median, rotation_deg),
-        **{flag: _share(getattr(r, flag) for r in results) for flag in ("grasped", "lifted", "dropped")},
+        "grasped": _share(r.grasped for r in results),
+        "lifted": _share(r.lifted for r in results),
+        "dropped": _share(r.dropped for r in results),
         "return": float(np.mean([r.episode_return for r in results])),
         "steps": float(np.mean([r.steps for r in results])),
         "ms_per_action": _finite(np.mean, latency),

@@ -94,7 +94,8 @@ def posterior_states(model: WorldModel, episode: Episode) -> list[State]:
     previous = torch.zeros(1, episode.actions.shape[1], device=device)
     states = []
     for t in range(len(episode) + 1):
-        obs = {k: torch.as_tensor(v[t][None], device=device) for k, v in episode.observations.items()}
+        seen = {name: rows[t][None] for name, rows in episode.observations.items()}
+        obs = {name: torch.as_tensor(row, device=device) for name, row in seen.items()}
         state = model.observe(state, previous, obs, torch.tensor([t == 0], device=device))
         states.append(state)
         if t < len(episode):
@@ -131,7 +132,8 @@ def pose_errors(
             f"open-loop pose error needs a model that estimates the object's pose, and "
             f"{type(model).__name__} on {spec.task} does not: train one with a pose head."
         )
-    parts = [errors for episode in episodes if (errors := _episode_errors(model, episode, spec, config))]
+    found = (_episode_errors(model, episode, spec, config) for episode in episodes)
+    parts = [errors for errors in found if errors is not None]
     if not parts:
         raise UserError(
             f"no episode is longer than the context of {config.context} steps: "
@@ -140,7 +142,7 @@ def pose_errors(
     errors = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}  # [starts, H]
     moved = errors.pop("moved_m") > config.moved_m
     horizon = int(np.isfinite(errors["position_cm/imagined"]).any(0).sum())
-    rows = {
+    return {
         "context": config.context,
         "horizon": list(range(1, horizon + 1)),
         "episodes": len(parts),
@@ -149,7 +151,6 @@ def pose_errors(
         **_summary(errors, np.ones_like(moved), horizon),
         "moved": _summary(errors, moved, horizon),
     }
-    return rows
 
 
 def rank_candidates(
@@ -170,7 +171,8 @@ def rank_candidates(
         nothing of it but the rewards is read.
 
     Raises:
-      UserError: if the episodes carry no simulator states or are all too short.
+      UserError: if the episodes carry no simulator states or are all too short, or if the
+        environment does not play them again as they were recorded.
     """
     config = config or RankingConfig()
     rng = np.random.default_rng(config.seed)
@@ -192,6 +194,7 @@ def rank_candidates(
     env = make_env()
     correlations, tied = [], 0
     try:
+        _check_replays(env, episodes[chosen[0][0]], chosen[0][1], config.horizon)
         for index, t in chosen:
             episode = episodes[index]
             actions = _candidates(episode, t, config, rng)
@@ -272,9 +275,7 @@ def _summary(
     out: dict[str, Any] = {}
     for key, values in errors.items():
         quantity, curve = key.split("/")
-        columns = [
-            values[:, h][chosen[:, h] & np.isfinite(values[:, h])] for h in range(horizon)
-        ]
+        columns = [values[:, h][chosen[:, h] & np.isfinite(values[:, h])] for h in range(horizon)]
         out.setdefault("pairs", [len(column) for column in columns])
         out.setdefault(quantity, {})[curve] = {
             "mean": [_or_none(np.mean, column) for column in columns],
@@ -298,8 +299,19 @@ def _candidates(
     guided = count // 2
     noise = rng.standard_normal((guided, horizon, size)) * np.linspace(0, 1, guided)[:, None, None]
     # Held for a few steps, as noise that changes its mind every step stays where it is.
-    held = rng.uniform(-1, 1, (count - guided, -(-horizon // 3), size)).repeat(3, axis=1)[:, :horizon]
-    return np.concatenate([expert + noise, held]).clip(-1, 1).astype(np.float32)
+    held = rng.uniform(-1, 1, (count - guided, -(-horizon // 3), size)).repeat(3, axis=1)
+    return np.concatenate([expert + noise, held[:, :horizon]]).clip(-1, 1).astype(np.float32)
+
+
+def _check_replays(env: Any, episode: Episode, t: int, horizon: int) -> None:
+    """Another task, split or randomisation would restore the state into another scene."""
+    recorded = float(episode.rewards[t : t + horizon].sum())
+    (again,) = _true_returns(env, episode, t, episode.actions[None, t : t + horizon], 1.0)
+    if abs(recorded - again) > 1e-3 * horizon:
+        raise UserError(
+            f"the environment does not play seed {episode.info['seed']} again as it was recorded "
+            f"(return {again:.3f} instead of {recorded:.3f}): give the task and split of the data."
+        )
 
 
 def _true_returns(
@@ -322,4 +334,5 @@ def _predicted_returns(
     model: WorldModel, state: State, actions: NDArray[np.float32], discount: float
 ) -> NDArray[np.float64]:
     sequences: Tensor = torch.as_tensor(actions, device=_device(model))[None]  # [1, N, H, A]
-    return score(rollout(model, state, sequences), model, discount=discount)[0].double().cpu().numpy()
+    returns = score(rollout(model, state, sequences), model, discount=discount)  # [1, N]
+    return returns[0].double().cpu().numpy()

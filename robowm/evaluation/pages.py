@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 from robowm import __version__
 from robowm.evaluation import plots, report
 from robowm.evaluation.metrics import Interval
-from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, film_strip
+from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, Image, film_strip
 from robowm.evaluation.report import Report, number
 from robowm.tracking.video import encode_mp4
 
@@ -22,9 +23,9 @@ def evaluation_page(
     rows = data.get("rows") or [data]
     first = rows[0]
     page = Report(
-        title=f"{data['task']}: {_listed([row['agent'] for row in rows])}",
-        subtitle=f"{first['episodes']} unseen starts of the {data['split']} split, seeds "
-        f"{data['seed']} to {data['seed'] + first['episodes'] - 1}",
+        title=f"{data['task']}: {first['agent']}",
+        subtitle=f"{first['episodes']} starts of the {data['split']} split, seeds {data['seed']} to "
+        f"{data['seed'] + first['episodes'] - 1}",
         footer=f"robowm {__version__} · checkpoint {data['checkpoint'] or 'none'}",
     )
     page.section("", _headline(first))
@@ -46,14 +47,23 @@ def evaluation_page(
         videos = [report.video(encode_mp4(frames, fps), caption) for caption, frames in films]
         page.section("Videos", report.grid(videos))
     for row in rows:
-        page.section(f"Every episode: {row['agent']}", _episodes(row["episode_results"]), folded=True)
+        page.section(
+            f"Every episode: {row['agent']}", _episodes(row["episode_results"]), folded=True
+        )
     return page
 
 
 def imagination_page(
-    data: Mapping[str, Any], videos: Sequence[tuple[str, bytes]] = (), strips: Sequence[Any] = ()
+    data: Mapping[str, Any],
+    videos: Sequence[tuple[str, bytes]] = (),
+    strips: Sequence[tuple[str, Image]] = (),
 ) -> Report:
-    """``data`` is that of open_loop.json; ``videos`` are (caption, MP4), ``strips`` (caption, image)."""
+    """``data`` is that of open_loop.json; each video may have a strip of the same moments below it.
+
+    Args:
+      videos: (caption, MP4).
+      strips: (caption, image), as many or none.
+    """
     pose, ranking = data.get("pose"), data.get("ranking")
     page = Report(
         title=f"{data['task']}: what the model imagines",
@@ -65,10 +75,13 @@ def imagination_page(
         page.section(
             "Pose error by imagined steps",
             _horizons(pose),
-            note=f"Means over {pose['starts']} starts. Imagined (large): no observation after the start. "
-            "Small: floor, the belief that has seen every step, and ceiling, the last seen pose kept.",
+            note=f"Means over {pose['starts']} starts; only the earlier ones reach the longer horizons. "
+            "Large: imagined, without an observation after the start. Small: from the floor, the belief "
+            "that has seen every step, to the ceiling, the last seen pose kept.",
         )
-        page.section("All starts", report.plot(plots.error_by_horizon(pose["horizon"], panels(pose))))
+        page.section(
+            "All starts", report.plot(plots.error_by_horizon(pose["horizon"], panels(pose)))
+        )
         if any(pose["moved"]["pairs"]):
             page.section(
                 "Where the object moved",
@@ -88,13 +101,12 @@ def imagination_page(
             f"{ranking['horizon']} actions from each of {len(ranking['correlations'])} restored states.",
         )
     if videos:
-        key = report.key({"observed": OBSERVED, "imagined": IMAGINED})
-        page.section(
-            "Truth, imagined, difference",
-            key,
-            *(report.video(mp4, caption) for caption, mp4 in videos),
-            *(report.image(picture, caption) for caption, picture in strips),
-        )
+        parts = [report.key({"observed": OBSERVED, "imagined": IMAGINED})]
+        for (caption, mp4), strip in zip_longest(videos, strips[: len(videos)]):
+            parts.append(report.video(mp4, "" if strip else caption))
+            if strip:
+                parts.append(report.image(strip[1], strip[0]))
+        page.section("Truth, imagined, difference", *parts)
     return page
 
 
@@ -113,9 +125,11 @@ def panels(pose: Mapping[str, Any]) -> dict[str, dict[str, list[float]]]:
 
 def _headline(row: Mapping[str, Any]) -> str:
     low, high = 100 * row["success_low"], 100 * row["success_high"]
-    numbers = {f"success of {row['agent']}, {low:.0f} to {high:.0f}%": f"{100 * row['success']:.0f}%"}
+    numbers = {
+        f"success of {row['agent']}, {low:.0f} to {high:.0f}%": f"{100 * row['success']:.0f}%"
+    }
     if row["lifted"] is not None:
-        numbers["lifted"] = f"{100 * row['lifted']:.0f}%"
+        numbers["lifted"] = _percent(row["lifted"])
     if row["position_error_cm_median"] is not None:
         numbers["position error, median"] = number(row["position_error_cm_median"], 1, " cm")
     if row["rotation_error_deg_median"] is not None:
@@ -153,7 +167,16 @@ def _pairs(first: str, pairs: Mapping[str, Mapping[str, int]]) -> str:
 
 def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
     flags = [flag for flag in _FLAGS if results[0][flag] is not None]
-    columns = ["seed", "success", "latched", "position, cm", "rotation, °", *flags, "steps", "return"]
+    columns = [
+        "seed",
+        "success",
+        "latched",
+        "position, cm",
+        "rotation, °",
+        *flags,
+        "steps",
+        "return",
+    ]
 
     def scaled(value: float | None, factor: float) -> float | None:
         return None if value is None else factor * value
@@ -177,7 +200,7 @@ def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _horizons(pose: Mapping[str, Any]) -> str:
-    wanted = [h for h in (1, 2, 5, 10, 20, 30, 50) if h <= len(pose["horizon"])]
+    wanted = [h for h in (1, 5, 10, 20, 30, 50) if h <= len(pose["horizon"])]
     names = {"position_cm": "position, cm", "rotation_deg": "rotation, °"}
     body = []
     for quantity, name in names.items():
@@ -200,7 +223,7 @@ def _horizons(pose: Mapping[str, Any]) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.0f}%"
+    return "–" if share is None else plots.percent(share)
 
 
 def _with_median(row: Mapping[str, Any], name: str) -> tuple[str, str]:
@@ -210,7 +233,3 @@ def _with_median(row: Mapping[str, Any], name: str) -> tuple[str, str]:
 def _ms(value: float | None) -> str:
     """Fast agents deserve their digits."""
     return number(value, 1 if value is None or value >= 1 else 3, " ms")
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -51,14 +51,19 @@ def framed(image: Image, colour: Colour, width: int = 3) -> Image:
     return out
 
 
-def labelled(image: Image, text: str, height: int = 20, colour: Colour = INK) -> Image:
-    """The image under a strip that holds ``text``, centred."""
-    strip = np.full((height, image.shape[1], 3), PAPER, np.uint8)
-    scale = height / 48
-    (width, ascent), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    origin = ((image.shape[1] - width) // 2, (height + ascent) // 2)
-    cv2.putText(strip, text, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
-    return np.concatenate([strip, image])
+def text(words: str, width: int, height: int = 20, colour: Colour = INK) -> Image:
+    """A strip that holds ``words``, centred."""
+    strip = np.full((height, width, 3), PAPER, np.uint8)
+    scale = min(height, 20) / 48
+    (length, ascent), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    origin = ((width - length) // 2, (height + ascent) // 2)
+    cv2.putText(strip, words, origin, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    return strip
+
+
+def labelled(image: Image, words: str, height: int = 20, colour: Colour = INK) -> Image:
+    """The image under a strip that holds ``words``, centred."""
+    return np.concatenate([text(words, image.shape[1], height, colour), image])
 
 
 def beside(images: Sequence[Image], gap: int = 4) -> Image:
@@ -79,6 +84,11 @@ def film_strip(frames: Frames, count: int = 8, gap: int = 3) -> Image:
     return beside([frames[i] for i in index], gap)
 
 
+def difference(truth: Frames, imagined: Frames) -> Frames:
+    """Half of what imagination adds to the truth, about grey."""
+    return ((imagined.astype(np.int16) - truth.astype(np.int16)) // 2 + 128).astype(np.uint8)
+
+
 def truth_imagined_difference(
     truth: Frames, imagined: Frames, observed: int, scale: int = 4
 ) -> Frames:
@@ -87,9 +97,8 @@ def truth_imagined_difference(
     The first ``observed`` frames, where the model still sees, are framed in :data:`OBSERVED`, the
     others in :data:`IMAGINED`. Output [T, h, w, 3].
     """
-    difference = (imagined.astype(np.int16) - truth.astype(np.int16)) // 2 + 128
     out = []
-    for t, panels in enumerate(zip(truth, imagined, difference.astype(np.uint8), strict=True)):
+    for t, panels in enumerate(zip(truth, imagined, difference(truth, imagined), strict=True)):
         seen = t < observed
         colour = OBSERVED if seen else IMAGINED
         second = "seen" if seen else f"imagined {t - observed + 1}"

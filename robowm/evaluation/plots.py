@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import ArrayLike
 
 from robowm.evaluation.metrics import Interval
@@ -34,7 +35,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlesize": 10.5,
-    "axes.titleweight": "semibold",
+    "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "grid.color": RULE,
     "grid.linewidth": 0.8,
@@ -46,27 +47,30 @@ _STYLE = {
     "lines.linewidth": 2.0,
 }
 
+# Decorates a function that draws: matplotlib reads the style when a title or a legend is made.
+styled = matplotlib.rc_context(_STYLE)
+
 
 class Plot:
-    """A matplotlib figure drawn in the house style."""
+    """A matplotlib figure; draw on it inside a function that is :data:`styled`."""
 
-    def __init__(self, columns: int = 1, height: float = 3.2, width: float = 8.4):
+    @styled
+    def __init__(self, columns: int = 1, height: float = 3.2, width: float = 9.6):
         # Figure rather than pyplot: no global state, nothing to close.
-        with matplotlib.rc_context(_STYLE):
-            self.figure = Figure(figsize=(width, height), layout="constrained")
-            self.axes = list(self.figure.subplots(1, columns, squeeze=False)[0])
+        self.figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=0.05))
+        self.axes = list(self.figure.subplots(1, columns, squeeze=False)[0])
 
+    @styled
     def png(self, dpi: int = 150) -> bytes:
         buffer = io.BytesIO()
-        with matplotlib.rc_context(_STYLE):
-            self.figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
+        self.figure.savefig(buffer, format="png", dpi=dpi, facecolor="white")
         return buffer.getvalue()
 
+    @styled
     def svg(self) -> str:
         """An ``<svg>`` element whose text and lines take the colours of the page around it."""
         buffer = io.StringIO()
-        with matplotlib.rc_context(_STYLE):
-            self.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+        self.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
         text = buffer.getvalue()
         text = text[text.index("<svg") :]
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -75,6 +79,12 @@ class Plot:
         return text
 
 
+def percent(share: float) -> str:
+    """A share for people, with a decimal only where it has one: 37 of 40 are 92.5%."""
+    return f"{100 * share:.1f}".removesuffix(".0") + "%"
+
+
+@styled
 def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
     """Success of each agent with its interval; ``rows`` as in report.json."""
     plot = Plot(height=0.9 + 0.42 * len(rows))
@@ -86,7 +96,7 @@ def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
         axes.plot([low, high], [place, place], color=INK, linewidth=1.4)
         for end in (low, high):
             axes.plot([end, end], [place - 0.11, place + 0.11], color=INK, linewidth=1.4)
-        axes.text(high + 1.5, place, f"{value:.0f}%", va="center", color=INK)
+        axes.text(high + 1.5, place, percent(row["success"]), va="center", color=INK)
     axes.set_yticks(range(len(rows)), [row["agent"] for row in rows])
     axes.tick_params(axis="y", labelcolor=INK, labelsize=10.5)
     axes.set_xlim(0, 108)
@@ -97,28 +107,35 @@ def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
     return plot
 
 
+@styled
 def error_by_horizon(
     horizons: Sequence[int],
     panels: Mapping[str, Mapping[str, Sequence[float]]],
 ) -> Plot:
     """Open-loop error: one panel each ``unit label``, with its imagined, floor and ceiling curves."""
-    plot = Plot(columns=len(panels))
+    plot = Plot(columns=len(panels), height=3.5)
+    styles: dict[str, dict[str, Any]] = {
+        "imagined": {"color": COLOURS[0], "label": "imagined"},
+        "posterior": {"color": FLOOR, "linestyle": (0, (1, 1)), "label": "floor: every step seen"},
+        "copy_last": {
+            "color": CEILING,
+            "linestyle": (0, (4, 2)),
+            "label": "ceiling: last pose kept",
+        },
+    }
     for axes, (label, curves) in zip(plot.axes, panels.items(), strict=True):
-        axes.plot(
-            horizons, curves["copy_last"], color=CEILING, linestyle=(0, (4, 2)), label="last state kept"
-        )
-        axes.plot(horizons, curves["imagined"], color=COLOURS[0], label="imagined")
-        axes.plot(
-            horizons, curves["posterior"], color=FLOOR, linestyle=(0, (1, 1)), label="seen (floor)"
-        )
+        for name, style in styles.items():
+            axes.plot(horizons, curves[name], **style)
         axes.set_title(label)
         axes.set_xlabel("imagined steps")
         axes.set_xlim(horizons[0], max(horizons[-1], horizons[0] + 1))
         axes.set_ylim(bottom=0)
-    plot.axes[0].legend(loc="upper left")
+    lines, labels = plot.axes[0].get_legend_handles_labels()
+    plot.figure.legend(lines, labels, loc="outside upper left", ncols=len(lines))
     return plot
 
 
+@styled
 def ranking(correlations: ArrayLike, mean: Interval) -> Plot:
     """Rank correlation of every start, and the mean with its interval."""
     plot = Plot(height=2.1)

@@ -35,7 +35,7 @@ p.note, figcaption { color: var(--muted); font-size: 13.5px; margin: 10px 0 0; m
 .headline span { color: var(--muted); font-size: 13.5px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; font-variant-numeric: tabular-nums; }
-th, td { padding: 7px 12px; text-align: right; white-space: nowrap; }
+th, td { padding: 7px 9px; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
 th { color: var(--muted); font-weight: 500; font-size: 12.5px; border-bottom: 1px solid var(--rule);
@@ -47,8 +47,9 @@ td small { color: var(--muted); font-weight: 400; font-size: 12.5px; margin-left
 td.yes { color: var(--good); } td.no { color: var(--bad); }
 figure { margin: 14px 0 0; } figure:first-of-type { margin-top: 0; }
 figure svg, figure img, figure video { display: block; max-width: 100%; height: auto; }
-figure img, figure video { border-radius: 8px; image-rendering: pixelated; background: #16191e; }
-figure img { width: 100%; }
+figure img, figure video { border-radius: 8px; background: #16191e; }
+figure img, figure svg { width: 100%; }
+figure:has(> svg) { overflow-x: auto; } figure > svg { min-width: 620px; }
 .grid { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 18px; }
 .grid figure { margin: 0; } .grid video { width: 100%; }
 .key { display: inline-block; width: 11px; height: 11px; border-radius: 3px; margin: 0 5px 0 12px;
@@ -144,7 +145,9 @@ def image(picture: Image, caption: str) -> str:
 def video(mp4: bytes, caption: str = "") -> str:
     """``mp4`` is a whole H.264 file."""
     source = _data_uri("video/mp4", mp4)
-    return _figure(f'<video src="{source}" controls loop muted autoplay playsinline></video>', caption)
+    return _figure(
+        f'<video src="{source}" controls loop muted autoplay playsinline></video>', caption
+    )
 
 
 def grid(parts: Sequence[str]) -> str:

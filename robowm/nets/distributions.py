@@ -27,8 +27,8 @@ class TwoHot(nn.Module):
 
     def __init__(self, count: int, low: float, high: float):
         super().__init__()
-        ends = (math.copysign(math.log1p(abs(end)), end) for end in (low, high))
-        self.register_buffer("bins", torch.linspace(*ends, count), False)
+        begin, end = (math.copysign(math.log1p(abs(bound)), bound) for bound in (low, high))
+        self.register_buffer("bins", torch.linspace(begin, end, count), False)
 
     def mean(self, logits: Tensor) -> Tensor:
         """[..., bins] -> [...]: the expectation of the bins' values, taken in linear space."""

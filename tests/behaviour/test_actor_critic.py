@@ -50,7 +50,7 @@ def _train(config, updates, label):
 
 def test_critic_learns_the_value_of_what_the_actor_does():
     config = ActorCriticConfig(
-        hidden=32, layers=1, horizon=5, starts=16, begin=0, discount=0.9, improvement=0.0
+        hidden=32, layers=1, horizon=5, starts=16, begin=0, interval=1, discount=0.9, improvement=0.0
     )
     behaviour = _train(config, 400, torch.tensor([0.5, 1.0]))
     values = behaviour.critic(torch.ones(1, 3))
@@ -60,7 +60,7 @@ def test_critic_learns_the_value_of_what_the_actor_does():
 
 def test_improvement_moves_the_actor_beyond_its_demonstrations():
     config = ActorCriticConfig(
-        hidden=32, layers=1, horizon=5, starts=32, begin=0, discount=0.9,
+        hidden=32, layers=1, horizon=5, starts=32, begin=0, interval=1, discount=0.9,
         imitation=0.05, improvement=1.0,
     )  # fmt: skip
     label = torch.tensor([0.0, 1.0])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from robowm.dispatch import loop
+from robowm.dispatch.arm import ArmState
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
 from robowm.dispatch.sim import SimArm, SimArmConfig
 from robowm.errors import UserError
@@ -45,6 +46,8 @@ def test_what_the_gate_rejects_is_not_sent_and_ends_the_episode():
     assert episode.ended == "rejected"
     assert [tick.receipt.accepted for tick in episode.ticks] == [True, True, False, False, False]
     assert arm.env.position[0] < start + 0.05  # the third step would have crossed
+    assert arm.state is ArmState.HOLDING
+    assert episode.final.stamp_s == pytest.approx(0.5)  # while it held, the world went on
     refused = episode.ticks[-1]
     assert "workspace" in refused.receipt.reason and refused.receipt.sent == 0
     np.testing.assert_array_equal(refused.executed, [0, 0, 1])  # still, the gripper as it was

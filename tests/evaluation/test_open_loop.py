@@ -119,8 +119,19 @@ def test_starts_whose_candidates_all_return_the_same_are_left_out():
         def step(self, action):
             return super().step(action)._replace(reward=0.0)
 
-    ranking = rank_candidates(toys.PointModel(), Flat, EPISODES, RANKING)
+    flat = [toys.episode(seed) for seed in range(4)]
+    for episode in flat:
+        episode.rewards[:] = 0
+    ranking = rank_candidates(toys.PointModel(), Flat, flat, RANKING)
     assert (ranking.correlations, ranking.tied) == ([], 5)
+
+
+def test_a_scene_that_is_not_the_recorded_one_is_noticed():
+    class Elsewhere(toys.PointEnv):
+        goal_m = 0.3
+
+    with pytest.raises(UserError, match="does not play seed"):
+        rank_candidates(toys.PointModel(), Elsewhere, EPISODES, RANKING)
 
 
 def test_ranking_without_states_is_refused():

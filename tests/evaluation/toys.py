@@ -72,7 +72,8 @@ class PointEnv:
 
     def render(self, camera="front", size=(16, 16)):
         picture = np.full((*size, 3), (40, 44, 52), np.uint8)
-        row, column = ((self.position[::-1] + 0.5) * np.array(size)).clip(0, size[0] - 1).astype(int)
+        place = (self.position[::-1] + 0.5) * np.array(size)
+        row, column = place.clip(0, size[0] - 1).astype(int)
         picture[row - 1 : row + 2, column - 1 : column + 2] = (235, 160, 60)
         return picture
 
@@ -159,9 +160,11 @@ def episode(seed, action=(0.5, 0.25, 1.0), steps=12):
     """An episode of a steady action, with the fields that evaluation reads of a recorded one."""
     env = PointEnv()
     rows = [env.reset(seed=seed).observation]
-    privileged, states = [env.privileged()], [env.get_state()]
+    privileged, states, rewards = [env.privileged()], [env.get_state()], []
     for _ in range(steps):
-        rows.append(env.step(action).observation)
+        step = env.step(action)
+        rows.append(step.observation)
+        rewards.append(step.reward)
         privileged.append(env.privileged())
         states.append(env.get_state())
     actions = np.tile(np.asarray(action, np.float32), (steps, 1))
@@ -175,6 +178,7 @@ def episode(seed, action=(0.5, 0.25, 1.0), steps=12):
         privileged={k: np.stack([row[k] for row in privileged]) for k in privileged[0]},
         actions=actions,
         expert_actions=actions,
+        rewards=np.array(rewards, np.float32),
         states=np.stack(states),
         info={"seed": seed},
     )
