@@ -49,9 +49,8 @@ class Bar:
 
 
 def main(config: Collect) -> None:
-    from robowm_envs.expert import Expert
-
     import robowm_envs
+    from robowm_envs.expert import Expert
 
     task = config.task.arguments()
     make_env = functools.partial(robowm_envs.make, split=config.split, **task)

@@ -71,6 +71,8 @@ class Painter:
         return renderer.render()
 
     def _open(self, model: mujoco.MjModel, size: tuple[int, int]) -> mujoco.Renderer:
+        # The whole off-screen buffer is cleared for each picture: let it be no larger than that.
+        model.vis.global_.offheight, model.vis.global_.offwidth = size
         try:
             renderer = mujoco.Renderer(model, *size, max_geom=200)
         except Exception as error:  # the backends raise whatever their bindings raise

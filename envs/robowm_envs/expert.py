@@ -2,6 +2,10 @@
 
 It remembers nothing: geometry alone decides what to do next, so that a push, a slip or a burst of
 noise leads back to the phase that fits, not to a plan that no longer does.
+
+And it is made to be learned from. What it wants is a continuous function of the state wherever it can
+be: the hand descends as far as it is aligned, and no threshold separates "align" from "descend". A
+policy that imitates a threshold averages its two sides and stands still at it (docs/findings.md).
 """
 
 from __future__ import annotations
@@ -12,12 +16,12 @@ from robowm_envs import controller, geometry, scene
 from robowm_envs.env import ManipulationEnv
 from robowm_envs.errors import EnvError
 
-ABOVE_M = 0.09  # of the object's middle, where the hand turns before it descends
+ABOVE_M = 0.09  # of the object's middle, where a hand that is not aligned waits
 CARRY_M = 0.085  # height of the object's middle on its way
 RETREAT_M = 0.16
-REACHED_M, REACHED_RAD = 0.008, np.deg2rad(4)
 GRASP_BELOW_M = 0.002  # the pads hold the box a little below its middle
-OPEN_WIDTH_M = 0.068
+GAIN = 0.6  # share of the way that one step asks for: a deadbeat hand is hard to imitate
+FASTEST = 0.8  # of what an action may ask for
 YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.02
 
 
@@ -56,13 +60,15 @@ class Expert:
         if not physics.grasped():
             return self._take()
         rise = self._env.goal.position[2] - physics.object_position()[2]
-        return _action(np.array([0.0, 0.0, 0.7 * rise]), 0.0, closed=True)
+        return _action(np.array([0.0, 0.0, rise]), 0.0, closed=True)
 
     def _place(self) -> np.ndarray:
         physics, goal = self._env.physics, self._env.goal
         away = goal.position - physics.object_position()
         turn = geometry.wrap(goal.yaw - physics.object_yaw(), np.pi)
-        lies = physics.object_on_table() or abs(away[2]) < 0.004
+        # At the bottom of its reach a hand that holds the box low can only let it drop: millimetres.
+        lowest = physics.hand_position()[2] < scene.WORKSPACE_LOW_M[2] + 0.004
+        lies = lowest or physics.object_on_table() or abs(away[2]) < 0.004
         fits = np.linalg.norm(away[:2]) < 0.013 and abs(turn) < np.deg2rad(6.5)
         if lies and fits:
             return self._leave()
@@ -73,47 +79,44 @@ class Expert:
     # Phases
 
     def _take(self) -> np.ndarray:
-        """Above the object, turned across its short side; down; close."""
+        """Above the object, turned across its short side; down as far as aligned; close."""
         physics = self._env.physics
         thing, yaw = physics.object_position(), physics.hand_yaw()
         away = thing - physics.hand_position()
         turn = _nearest(yaw, physics.object_yaw() - yaw)
-        across, below = np.linalg.norm(away[:2]), np.array([0.0, 0.0, -GRASP_BELOW_M])
-        if across < 0.012 and abs(turn) < np.deg2rad(8) and away[2] > -0.010:
-            return _action(away + below, turn, closed=True)
-        # A funnel: the nearer to the object, the better the hand must be aligned.
-        aligned = across < 0.010 + 0.2 * max(0.0, -away[2] - 0.03) and abs(turn) < np.deg2rad(7)
-        is_open = physics.gripper_width() > OPEN_WIDTH_M - 0.006
-        height = below if aligned and is_open else np.array([0.0, 0.0, ABOVE_M])
-        move = away + height
-        if not aligned and -away[2] < 0.05:
-            # Low beside the object: rise first, lest the fingers push it along.
-            move[:2] *= 0.2
-        return _action(move, turn, closed=False)
+        across, width = float(np.linalg.norm(away[:2])), physics.gripper_width()
+        if across < 0.012 and abs(turn) < np.deg2rad(9) and abs(away[2]) < 0.012:
+            return _action(away - np.array([0.0, 0.0, GRASP_BELOW_M]), turn, closed=True)
+        shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
+        amiss = max(_amiss(across, turn), shut)
+        rise = away[2] + amiss * ABOVE_M - (1 - amiss) * GRASP_BELOW_M
+        # Low beside the object: rise first, lest the fingers push it along.
+        freedom = np.clip(1.0 - (rise - 0.01) / 0.03, 0.1, 1.0)
+        return _action(np.array([*freedom * away[:2], rise]), freedom * turn, closed=False)
 
     def _carry(self, away: np.ndarray, turn: float) -> np.ndarray:
-        """Lift, move and turn, lower where it belongs. ``away`` and ``turn`` are the object's."""
-        physics = self._env.physics
-        yaw, height = physics.hand_yaw(), physics.object_position()[2]
-        turn = _nearest(yaw, turn)
-        # A funnel that widens downwards: what begins to go down goes on.
-        slack = 1.0 + np.clip((CARRY_M - height) / 0.05, 0.0, 1.0)
-        if np.linalg.norm(away[:2]) < slack * REACHED_M and abs(turn) < slack * REACHED_RAD:
-            down = np.clip(away[2] - 0.002, -0.03, 0.0)
-            return _action(np.array([*away[:2], down]), turn, closed=True)
-        move = np.array([*away[:2], CARRY_M - height])
-        # Over the table first: nothing is dragged.
-        freedom = np.clip((height - 0.035) / 0.03, 0.0, 1.0)
-        move[:2] *= freedom
-        return _action(move, turn * freedom, closed=True)
+        """Lift, move and turn, lower as far as it fits. ``away`` and ``turn`` are the object's."""
+        turn = _nearest(self._env.physics.hand_yaw(), turn)
+        amiss = _amiss(float(np.linalg.norm(away[:2])), turn)
+        height = -away[2]
+        rise = amiss * (CARRY_M + away[2] - self._env.goal.position[2]) + (1 - amiss) * away[2]
+        # Over the table first: nothing is dragged far.
+        freedom = max(np.clip((height - 0.01) / 0.03, 0.0, 1.0), 1 - amiss)
+        move = np.array([*freedom * away[:2], rise - 0.002])
+        return _action(move, freedom * turn, closed=True)
 
     def _leave(self) -> np.ndarray:
         """Open, then straight up, then wait."""
         physics = self._env.physics
-        rise = RETREAT_M - physics.hand_position()[2]
-        if physics.gripper_width() < OPEN_WIDTH_M and physics.hand_position()[2] < 0.07:
-            rise = 0.0
-        return _action(np.array([0.0, 0.0, max(rise, 0.0)]), 0.0, closed=False)
+        is_open = np.clip((physics.gripper_width() - 0.055) / 0.012, 0.0, 1.0)
+        rise = is_open * max(0.0, RETREAT_M - physics.hand_position()[2])
+        return _action(np.array([0.0, 0.0, rise]), 0.0, closed=False)
+
+
+def _amiss(across_m: float, turn_rad: float) -> float:
+    """How far from aligned, in [0, 1]: 0 within 6 mm and 4 degrees, 1 some centimetres beyond."""
+    turn = (abs(turn_rad) - np.deg2rad(4)) / np.deg2rad(25)
+    return float(np.clip(max((across_m - 0.006) / 0.035, turn), 0.0, 1.0))
 
 
 def _nearest(yaw: float, turn: float) -> float:
@@ -124,8 +127,8 @@ def _nearest(yaw: float, turn: float) -> float:
 
 
 def _action(move_m: np.ndarray, turn_rad: float, *, closed: bool) -> np.ndarray:
-    """As much of the way as one step takes, without changing its direction."""
-    move = move_m / controller.SCALE[:3]
-    move = move / max(1.0, float(np.abs(move).max()))
-    turn = np.clip(turn_rad / controller.SCALE[3], -1, 1)
+    """A share of the way, in a straight line."""
+    move = GAIN * move_m / controller.SCALE[:3]
+    move = move * min(1.0, FASTEST / max(float(np.abs(move).max()), 1e-9))
+    turn = np.clip(GAIN * turn_rad / controller.SCALE[3], -FASTEST, FASTEST)
     return np.array([*move, turn, 1.0 if closed else -1.0], np.float32)

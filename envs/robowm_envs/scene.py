@@ -46,7 +46,7 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
     arm = arms.build(arm_name)
     spec = mujoco.MjSpec()
     spec.modelname = "robowm"
-    # Set here, not in the arm: attaching keeps the parent's options.
+    # The scene's options hold, whatever the arm's file says.
     spec.option.timestep = TIMESTEP_S
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
@@ -83,6 +83,7 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
         )  # fmt: skip
     _add_marker(spec, marker, thing)
     cameras.add_front(spec)
+    arm.spec.option = spec.option  # where they differ, attaching warns, into a file
     spec.attach(arm.spec, prefix=PREFIX, frame=world.add_frame())
     cameras.add_wrist(spec.body(PREFIX + arm.hand))
     return Scene(spec, spec.compile(), arm.prefixed(PREFIX), thing)

@@ -27,9 +27,11 @@ from robowm.spec import ActionSpec
 @dataclasses.dataclass
 class ActorCriticConfig:
     kind: str = "actor_critic"
-    hidden: int = 256
-    layers: int = 2
+    hidden: int = 512
+    layers: int = 3
     critics: int = 4
+    critic_hidden: int = 256
+    critic_layers: int = 2
     bins: int = 63
     value_high: float = 50.0  # upper end of the critic's bins; rewards of at most 1 give 1 / (1 - discount)
     horizon: int = 10
@@ -56,7 +58,9 @@ class ActorCritic(nn.Module):
         self.config = c = config
         self.full_cost_from = c.begin  # earlier updates are cheaper: they foretell nothing
         self.actor = PolicyHead(feat_size, action_spec, c.hidden, c.layers)
-        self.critics = EnsembleMLP(c.critics, feat_size, c.hidden, c.layers, c.bins, scale=0.1)
+        self.critics = EnsembleMLP(
+            c.critics, feat_size, c.critic_hidden, c.critic_layers, c.bins, scale=0.1
+        )
         self.target = copy.deepcopy(self.critics).requires_grad_(False)
         self.two_hot = TwoHot(c.bins, -1.0, c.value_high)
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))

@@ -41,8 +41,8 @@ class PolicyHead(nn.Module):
 @dataclasses.dataclass
 class CloningConfig:
     kind: str = "cloning"
-    hidden: int = 256
-    layers: int = 2
+    hidden: int = 512
+    layers: int = 3
     scale: float = 1.0
     gradient_to_model: bool = True  # lets what matters for acting shape the latent
 

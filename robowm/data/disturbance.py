@@ -21,17 +21,21 @@ class DisturbanceConfig:
       noise: largest standard deviation; each episode draws its own, uniformly from 0.
       burst_rate: chance, at each step outside one, that a burst begins.
       burst_min, burst_max: its length in steps, both included.
+      pause: share of the bursts in which the arm stands still, its switches as intended. Without
+        them standing still is seen only when all is done, and whoever imitates learns that who
+        stands still has finished.
     """
 
     clean: float = 0.2
     noise: float = 0.25
-    burst_rate: float = 0.03
+    burst_rate: float = 0.06
     burst_min: int = 3
     burst_max: int = 6
+    pause: float = 0.5
 
     def check(self) -> None:
         """Raise :class:`UserError` on a value that cannot be meant."""
-        for name in ("clean", "burst_rate"):
+        for name in ("clean", "burst_rate", "pause"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"disturbance.{name} is {getattr(self, name)}: choose from 0 to 1.")
         if self.noise < 0:
@@ -56,7 +60,7 @@ class Disturbance:
         self._is_clean = rng.random() < config.clean
         self.noise = 0.0 if self._is_clean else float(rng.uniform(0, config.noise))
         self.bursts = 0
-        self._held = np.zeros(action.size)
+        self._held: NDArray[Any] | None = None  # None is a pause
         self._left = 0
 
     def __call__(self, intended: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,7 +71,7 @@ class Disturbance:
             self._begin_burst()
         if self._left:
             self._left -= 1
-            executed: NDArray[Any] = self._held
+            executed = np.where(self._switch, intended, 0.0) if self._held is None else self._held
         else:
             noise = self._rng.normal(0.0, self.noise, len(self._switch))
             executed = intended + np.where(self._switch, 0.0, noise)
@@ -77,5 +81,8 @@ class Disturbance:
         config, rng = self._config, self._rng
         self.bursts += 1
         self._left = int(rng.integers(config.burst_min, config.burst_max + 1))
+        if rng.random() < config.pause:
+            self._held = None
+            return
         held = rng.uniform(-1.0, 1.0, len(self._switch))
         self._held = np.where(self._switch, np.where(held > 0, 1.0, -1.0), held)

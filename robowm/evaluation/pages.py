@@ -34,7 +34,8 @@ def evaluation_page(
         _results(rows),
         note="Success counts at the end of the episode, held; latched success counts at any step. "
         "Brackets hold Wilson 95% intervals. Errors are means (medians small), at the end. The scripted "
-        "expert is a ceiling; random and nothing are floors.",
+        "expert is a ceiling; random, nothing and replay, which repeats a demonstration from another "
+        "start, are floors.",
     )
     page.section("Success", report.plot(plots.success_rates(rows)))
     if len(rows) > 1:
@@ -134,7 +135,7 @@ def _headline(row: Mapping[str, Any]) -> str:
         numbers["position error, median"] = number(row["position_error_cm_median"], 1, " cm")
     if row["rotation_error_deg_median"] is not None:
         numbers["rotation error, median"] = number(row["rotation_error_deg_median"], 1, "°")
-    numbers["an action"] = _ms(row["ms_per_action"])
+    numbers["time per action"] = _ms(row["ms_per_action"])
     return report.headline(numbers)
 
 

@@ -51,6 +51,10 @@ _STYLE = {
 styled = matplotlib.rc_context(_STYLE)
 
 
+# Titles and legends take their style when they are made, the rest when it is drawn.
+_styled = matplotlib.rc_context(_STYLE)
+
+
 class Plot:
     """A matplotlib figure; draw on it inside a function that is :data:`styled`."""
 
@@ -85,6 +89,7 @@ def percent(share: float) -> str:
 
 
 @styled
+@_styled
 def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
     """Success of each agent with its interval; ``rows`` as in report.json."""
     plot = Plot(height=0.9 + 0.42 * len(rows))
@@ -108,6 +113,7 @@ def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
 
 
 @styled
+@_styled
 def error_by_horizon(
     horizons: Sequence[int],
     panels: Mapping[str, Mapping[str, Sequence[float]]],
@@ -136,6 +142,7 @@ def error_by_horizon(
 
 
 @styled
+@_styled
 def ranking(correlations: ArrayLike, mean: Interval) -> Plot:
     """Rank correlation of every start, and the mean with its interval."""
     plot = Plot(height=2.1)
@@ -145,6 +152,7 @@ def ranking(correlations: ArrayLike, mean: Interval) -> Plot:
     axes.axvline(mean.value, color=COLOURS[0])
     axes.hist(correlations, bins=bins, color=CEILING, rwidth=0.86)
     axes.set_xlim(-1, 1)
+    axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["−1", "−0.5", "0", "0.5", "1"])
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_xlabel("rank correlation of predicted with true return, one a start")
     axes.set_ylabel("starts")

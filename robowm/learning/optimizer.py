@@ -21,19 +21,28 @@ _FUSED = ("adamw", "adam", "sgd")
 
 
 def make_optimizer(
-    name: str, modules: Iterable[nn.Module], learning_rate: float, weight_decay: float
+    name: str, modules: Iterable[tuple[nn.Module, float]], weight_decay: float
 ) -> torch.optim.Optimizer:
-    """Matrices decay; biases, gains and other vectors do not. Frozen parameters are left out."""
+    """Each module comes with its base learning rate, kept in its groups as ``base_lr``.
+
+    Matrices decay; biases, gains and other vectors do not. Frozen parameters are left out.
+    """
     if name not in OPTIMIZERS:
         raise unknown("optimizer", name, OPTIMIZERS)
-    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
+    groups = []
+    for module, rate in modules:
+        parameters = [p for p in module.parameters() if p.requires_grad]
+        for chosen, decay in (
+            ([p for p in parameters if p.ndim >= 2], weight_decay),
+            ([p for p in parameters if p.ndim < 2], 0.0),
+        ):
+            if chosen:
+                groups.append(
+                    {"params": chosen, "weight_decay": decay, "lr": rate, "base_lr": rate}
+                )
     # One kernel over all parameters: several times faster than a loop, on the CPU too.
     fast = {"fused": True} if name in _FUSED else {"foreach": True}
-    return OPTIMIZERS[name]([g for g in groups if g["params"]], lr=learning_rate, **fast)
+    return OPTIMIZERS[name](groups, **fast)
 
 
 def tensors_of(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -67,7 +67,9 @@ class TrainerConfig:
       batch_size, length: sequences in a batch, and steps in a sequence.
       optimizer: a name in :data:`robowm.learning.optimizer.OPTIMIZERS`.
       learning_rate: after ``warmup`` updates; falls along a cosine to the fraction ``decay`` of it.
-      grad_clip: largest norm of the whole gradient; 0 for no limit.
+      behaviour_learning_rate: the same for behaviours: small networks that read features and have
+        more to learn from each update than it gives at the model's rate.
+      grad_clip: largest norm of the gradient of the model, and of each behaviour; 0 for no limit.
       precision: ``auto``, ``fp32`` or ``bf16`` (autocast; weights stay float32).
       compile: torch.compile over the losses.
       threads: torch's own.
@@ -82,6 +84,7 @@ class TrainerConfig:
     length: int = 16
     optimizer: str = "adamw"
     learning_rate: float = 5e-4
+    behaviour_learning_rate: float = 2e-3
     weight_decay: float = 0.0
     warmup: int = 200
     decay: float = 0.05
@@ -101,7 +104,7 @@ class TrainerConfig:
     def check(self) -> None:
         """Raise :class:`UserError` on a value that cannot be meant."""
         positive = ("batch_size", "length", "threads", "log_every", "checkpoint_every", "keep")
-        for name in (*positive, "learning_rate", "train_ratio", "updates", "minutes"):
+        for name in (*positive, "learning_rate", "behaviour_learning_rate", "train_ratio", "updates", "minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"learning.{name} is {value}: give a number above 0.")
@@ -186,10 +189,9 @@ class Trainer:
         self.behaviours: dict[str, Any] = {
             k: v.to(self.device).train() for k, v in behaviours.items()
         }
-        self.optimizer = optimizers.make_optimizer(
-            config.optimizer, self._modules(), config.learning_rate, config.weight_decay
-        )
-        self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        rates = [(self.model, config.learning_rate)]
+        rates += [(b, config.behaviour_learning_rate) for b in self.behaviours.values()]
+        self.optimizer = optimizers.make_optimizer(config.optimizer, rates, config.weight_decay)
         self._losses_now = torch.compile(self._losses) if config.compile else self._losses
 
         self.step = 0
@@ -265,12 +267,15 @@ class Trainer:
             final_fraction=self.config.decay,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * factor
+            group["lr"] = group["base_lr"] * factor
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.precision, self.device):
             total, metrics = self._losses_now(batch)
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip or math.inf)
+        limit = self.config.grad_clip or math.inf
+        # Apart, lest the pictures' gradient shrink a policy's.
+        norms = [nn.utils.clip_grad_norm_(m.parameters(), limit) for m in self._modules()]
+        norm = torch.stack(norms).norm()
         values = _numbers({"loss": total, "grad_norm": norm, **metrics})
         if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
             raise self._nonfinite(batch, values)

@@ -96,15 +96,9 @@ class MixedAction:
 
     def sample(self) -> Tensor:
         """Without gradient."""
-        return self.rsample().detach()
-
-    def rsample(self) -> Tensor:
-        """Reparameterised; the switch by a straight-through coin."""
         normal = (self.mean + self.std * torch.randn_like(self.mean)).clamp(-1, 1)
-        probability = torch.sigmoid(self.logit)
-        coin = torch.where(torch.rand_like(probability) < probability, 1.0, -1.0)
-        soft = 2 * probability - 1
-        return torch.where(self.switch, coin + soft - soft.detach(), normal)
+        coin = torch.where(torch.rand_like(self.logit) < torch.sigmoid(self.logit), 1.0, -1.0)
+        return torch.where(self.switch, coin, normal).detach()
 
     def log_prob(self, action: Tensor) -> Tensor:
         """[B, A] -> [B]."""

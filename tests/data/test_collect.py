@@ -87,7 +87,7 @@ def test_noise_levels_vary_and_spare_the_switch():
 
 
 def test_bursts_hold_one_action_with_the_switch():
-    config = DisturbanceConfig(clean=0.0, noise=0.0, burst_rate=0.05, burst_min=3, burst_max=6)
+    config = DisturbanceConfig(clean=0.0, noise=0.0, burst_rate=0.05, pause=0.0)
     disturb, actions = disturbed(config, 0)
     pushed = (actions != np.array([0.1, -0.1, -1.0], np.float32)).any(-1)
     edges = np.flatnonzero((np.diff(actions, axis=0) != 0).any(-1)) + 1
@@ -96,6 +96,16 @@ def test_bursts_hold_one_action_with_the_switch():
     assert {len(run) for run in runs[:-1]} == {3, 4, 5, 6}
     assert {float(run[0, 2]) for run in runs} == {-1.0, 1.0}
     assert 0.1 < pushed.mean() < 0.35
+
+
+def test_pauses_hold_still_and_leave_the_switch():
+    config = DisturbanceConfig(clean=0.0, noise=0.0, burst_rate=0.05, pause=1.0)
+    disturb, actions = disturbed(config, 0)
+    assert disturb.bursts > 5
+    seen = {tuple(action) for action in actions.astype(float).round(3).tolist()}
+    assert seen == {(0.1, -0.1, -1.0), (0.0, 0.0, -1.0)}
+    still = (actions[:, :2] == 0).all(-1)
+    assert 0.1 < still.mean() < 0.35
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +179,7 @@ def test_other_settings_are_refused(collected):
         {"extra_steps": -1},
         {"split": "test"},
         {"disturbance": DisturbanceConfig(clean=2.0)},
+        {"disturbance": DisturbanceConfig(pause=-1.0)},
         {"disturbance": DisturbanceConfig(burst_min=5, burst_max=2)},
     ],
 )

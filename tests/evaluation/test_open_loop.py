@@ -25,7 +25,10 @@ def curve(errors, quantity, name, statistic="mean"):
 
 
 def test_an_exact_model_errs_nowhere():
-    errors = pose_errors(toys.PointModel(), EPISODES, SPEC)
+    # Actions that change at every step: one that is late or early by a step would show.
+    wild = np.random.default_rng(0).uniform(-1, 1, (2, 12, 3))
+    episodes = [toys.episode(seed, action) for seed, action in enumerate(wild)]
+    errors = pose_errors(toys.PointModel(), [*EPISODES, *episodes], SPEC)
     for quantity in ("position_cm", "rotation_deg"):
         np.testing.assert_allclose(curve(errors, quantity, "imagined"), 0, atol=1e-4)
         np.testing.assert_allclose(curve(errors, quantity, "posterior"), 0, atol=1e-4)
@@ -95,6 +98,12 @@ def test_an_exact_model_ranks_as_the_simulator_does():
     np.testing.assert_allclose(ranking.correlations, 1, atol=0.02)
     assert len(ranking.correlations) == 5
     assert ranking.tied == 0
+
+
+def test_both_returns_are_discounted_alike():
+    first_step_alone = dataclasses.replace(RANKING, discount=0.0)
+    ranking = rank_candidates(toys.PointModel(), toys.make_env, EPISODES, first_step_alone)
+    np.testing.assert_allclose(ranking.correlations, 1, atol=0.02)
 
 
 def test_a_model_that_has_it_backwards_ranks_backwards():

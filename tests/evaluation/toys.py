@@ -157,17 +157,20 @@ def spec():
 
 
 def episode(seed, action=(0.5, 0.25, 1.0), steps=12):
-    """An episode of a steady action, with the fields that evaluation reads of a recorded one."""
+    """An episode of one steady action [3], or of several [steps, 3].
+
+    It has the fields that evaluation reads of a recorded one.
+    """
+    actions = np.broadcast_to(np.asarray(action, np.float32), (steps, 3)).copy()
     env = PointEnv()
     rows = [env.reset(seed=seed).observation]
     privileged, states, rewards = [env.privileged()], [env.get_state()], []
-    for _ in range(steps):
-        step = env.step(action)
+    for taken in actions:
+        step = env.step(taken)
         rows.append(step.observation)
         rewards.append(step.reward)
         privileged.append(env.privileged())
         states.append(env.get_state())
-    actions = np.tile(np.asarray(action, np.float32), (steps, 1))
 
     class Recorded(SimpleNamespace):
         def __len__(self):

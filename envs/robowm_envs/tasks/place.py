@@ -102,14 +102,16 @@ class GraspRotatePlace(base.Task):
 
 
 class Slip(GraspRotatePlace):
-    """The same with little friction and the weight off the middle: the bar turns in the grasp."""
+    """The same with little friction and twice the weight, off the middle: lifted by its middle the
+    bar turns in the grasp, by some 15 degrees, and the table must turn it back."""
 
     name = "slip"
     ranges: ClassVar[Mapping[str, Range]] = {
-        "friction": Range(0.42, ((0.36, 0.48),), ((0.26, 0.32),)),
+        "friction": Range(0.30, train=((0.26, 0.34),), shift=((0.18, 0.22),)),
+        "mass_scale": Range(2.0, train=((1.7, 2.3),), shift=((1.2, 1.5), (2.4, 2.6))),
         "com_offset_m": Range(
-            0.025,
-            train=((-0.03, -0.02), (0.02, 0.03)),
-            shift=((-0.036, -0.032), (0.032, 0.036)),
+            0.034,
+            train=((-0.038, -0.030), (0.030, 0.038)),
+            shift=((-0.044, -0.040), (0.040, 0.044)),
         ),
     }

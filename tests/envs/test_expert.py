@@ -1,0 +1,124 @@
+"""The scripted expert: it succeeds, recovers from what pushes it off its path, and shows the task."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+import robowm_envs
+from robowm_envs.env import ManipulationEnv
+from robowm_envs.expert import Expert
+
+every_task = pytest.mark.parametrize("task", robowm_envs.TASKS)
+CALM_STEPS = 30  # left at an episode's end to recover in
+
+
+def play(env: ManipulationEnv, seed: int, disturbed: bool = False) -> tuple[dict[str, float], int]:
+    """Metrics at the end, and steps until the first success (or the time limit)."""
+    step, expert, rng = env.reset(seed=seed), Expert(env), np.random.default_rng(seed)
+    expert.reset()
+    taken, first, burst, left = 0, env.time_limit_steps, np.zeros(5), 0
+    while not step.last():
+        action = expert.act(step.observation)
+        if disturbed and taken < env.time_limit_steps - CALM_STEPS:
+            if left == 0 and rng.random() < 0.04:
+                left, burst = int(rng.integers(3, 6)), rng.uniform(-1, 1, 5)
+            elif left == 0 and rng.random() < 0.5:
+                action = np.clip(action + rng.normal(0, 0.3, 5) * [1, 1, 1, 1, 0], -1, 1)
+            if left > 0:
+                action, left = burst, left - 1
+        step, taken = env.step(action), taken + 1
+        if env.metrics()["success"]:
+            first = min(first, taken)
+    return env.metrics(), first
+
+
+def table(task: str, episodes: int, disturbed: bool = False) -> tuple[float, str]:
+    """Success, and a row of the expert's table: success with its 95% Wilson interval, lifted, steps."""
+    with closing(robowm_envs.make(task, observation="state", split="test")) as env:
+        played = [play(env, seed, disturbed) for seed in range(episodes)]
+    success = np.array([metrics["success"] for metrics, _ in played])
+    low, high = wilson(int(success.sum()), episodes)
+    lifted = np.mean([metrics["lifted"] for metrics, _ in played])
+    steps = np.mean([first for metrics, first in played if metrics["success"]])
+    row = (
+        f"{task:20} {'disturbed' if disturbed else 'clean':10} {success.mean():6.1%} "
+        f"[{low:.1%}, {high:.1%}] lifted {lifted:6.1%} steps {steps:.1f}"
+    )
+    return float(success.mean()), row
+
+
+def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """E. B. Wilson's interval (JASA 22, 1927)."""
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
+    return (centre - spread) / (1 + z * z / trials), (centre + spread) / (1 + z * z / trials)
+
+
+@every_task
+def test_succeeds_well_within_the_time_limit(task: str):
+    with closing(robowm_envs.make(task, observation="state", split="test")) as env:
+        for seed in range(1000, 1008):
+            metrics, steps = play(env, seed)
+            assert metrics["success"] == 1.0, f"seed {seed}: {metrics}"
+            assert steps <= 0.6 * env.time_limit_steps, f"seed {seed}: {steps} steps"
+
+
+@every_task
+def test_recovers_from_disturbances(task: str):
+    with closing(robowm_envs.make(task, observation="state", split="test")) as env:
+        success = [play(env, seed, disturbed=True)[0]["success"] for seed in range(2000, 2010)]
+    assert sum(success) >= 8, success
+
+
+def test_acts_on_the_state_alone():
+    """No memory of phases: another expert, asked at the same moment, says the same."""
+    with closing(robowm_envs.make("grasp_rotate_place", observation="state")) as env:
+        step, expert = env.reset(seed=0), Expert(env)
+        while not step.last():
+            action = expert.act()
+            np.testing.assert_array_equal(action, Expert(env).act())
+            assert action.dtype == np.float32 and action.shape == (5,)
+            assert np.abs(action).max() <= 1.0
+            step = env.step(action)
+
+
+@pytest.mark.parametrize("task", ("grasp_rotate_place", "slip"))
+def test_shows_grasp_lift_turn_lower_release_retreat(task: str):
+    with closing(robowm_envs.make(task, observation="state", split="test")) as env:
+        for seed in range(3):
+            step, expert, order = env.reset(seed=seed), Expert(env), []
+            while not step.last():
+                step = env.step(expert.act())
+                physics = env.physics
+                height = physics.object_position()[2] - physics.object_half_size()[2]
+                held, on_goal = any(physics.touches()), env.task.errors(physics, env.goal)[0] < 0.02
+                clear = physics.hand_position()[2] > physics.object_position()[2] + 0.06
+                phase = (
+                    "retreated" if on_goal and not held and clear
+                    else "released" if on_goal and not held
+                    else "lowered" if on_goal and held
+                    else "lifted" if held and height > 0.02
+                    else "grasped" if held
+                    else "coming"
+                )  # fmt: skip
+                if not order or order[-1] != phase:
+                    order.append(phase)
+            # Passing over the goal high up is no lowering; repeats of a phase are allowed.
+            wanted = iter(order)
+            for phase in ("coming", "grasped", "lifted", "lowered", "released", "retreated"):
+                assert phase in wanted, f"seed {seed}: {order}"
+
+
+@pytest.mark.slow
+@every_task
+@pytest.mark.parametrize(("disturbed", "at_least"), ((False, 0.98), (True, 0.90)))
+def test_on_200_starts(task: str, disturbed: bool, at_least: float, capsys):
+    success, row = table(task, 200, disturbed)
+    with capsys.disabled():
+        sys.stdout.write(f"\n{row}")
+    assert success >= at_least, row
