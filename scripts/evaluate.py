@@ -66,9 +66,8 @@ class Evaluate:
 
 
 def main(config: Evaluate) -> None:
-    from robowm_envs.expert import Expert
-
     import robowm_envs
+    from robowm_envs.expert import Expert
 
     torch.set_num_threads(config.threads)
     names = agent_names(config.agent)

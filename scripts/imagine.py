@@ -111,9 +111,8 @@ def held_out(config: Imagine, trained: Trained) -> Iterator[Episode]:
         trained.spec.check_same(dataset.spec, config.data)
         yield from (stored.load() for stored in dataset.episodes[: config.episodes])
         return
-    from robowm_envs.expert import Expert
-
     import robowm_envs
+    from robowm_envs.expert import Expert
 
     if config.split not in SPLITS:
         raise unknown("split to collect", config.split, SPLITS)
@@ -128,7 +127,8 @@ def held_out(config: Imagine, trained: Trained) -> Iterator[Episode]:
 
 def pose(trained: Trained, episodes: Sequence[Episode], config: Imagine) -> dict[str, Any] | None:
     """None where the model estimates no pose, or the task has no object."""
-    if not isinstance(trained.model, EstimatesPose) or POSITION not in trained.spec.pose_keys:
+    model = trained.model
+    if not isinstance(model, EstimatesPose) or POSITION not in trained.spec.pose_keys:
         return None
     return pose_errors(trained.model, episodes, trained.spec, config.open_loop)
 

@@ -17,9 +17,8 @@ import torch
 from omegaconf import MISSING
 from rich.console import Console
 
-from robowm import cli
-from robowm.behaviour import BEHAVIOURS
-from robowm.config import TaskConfig, config_class, typed
+from robowm import agents, cli
+from robowm.agents import Trained
 from robowm.dispatch import loop
 from robowm.dispatch.loop import LoopConfig
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
@@ -28,11 +27,6 @@ from robowm.evaluation import hindsight, plan_card
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.plan_card import Card, CardConfig
 from robowm.evaluation.report import number, write_json
-from robowm.learning import checkpoint
-from robowm.learning.build import build
-from robowm.learning.device import choose_device
-from robowm.models import MODELS
-from robowm.planning import PLANNERS
 from robowm.planning.agent import BeliefAgent
 from robowm.spec import TaskSpec
 from robowm.tracking.video import encode_mp4
@@ -69,43 +63,17 @@ def main(config: Plan) -> None:
 
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    saved = checkpoint.load(config.checkpoint)
-    task = typed(TaskConfig, saved.config["task"])
-    env = robowm_envs.make(split=config.split, **task.arguments())
+    trained = agents.load(config.checkpoint, config.device)
+    env = robowm_envs.make(split=config.split, **trained.task.arguments())
     try:
         spec = TaskSpec.from_env(env)
-        saved.spec.check_same(spec, f"task {spec.task}")
-        agent = planning_agent(saved, config)
+        trained.spec.check_same(spec, f"task {spec.task}")
+        agent = trained.planner(config.planner, seed=config.seed)
         arm = SimArm(config.arm, env, JointPort(env), config.seed)
         episode, trace = dispatch(arm, agent, config)
-        write(Path(config.out), config, saved, arm, agent, episode, trace)
+        write(Path(config.out), config, trained, arm, agent, episode, trace)
     finally:
         env.close()
-
-
-def planning_agent(saved: checkpoint.Checkpoint, config: Plan) -> BeliefAgent:
-    """The checkpoint's model, with a planner that its behaviour proposes to."""
-    kinds = {"model": MODELS, "behaviour": BEHAVIOURS}
-    parts = {
-        name: typed(config_class(registry, saved.config[name]["kind"]), saved.config[name])
-        for name, registry in kinds.items()
-    }
-    model: Any
-    model, behaviours = build(parts["model"], parts["behaviour"], saved.spec)
-    saved.restore(model, behaviours)
-    device = choose_device(config.device)
-    for module in (model, *behaviours.values()):
-        module.to(device).eval()
-    behaviour = behaviours[parts["behaviour"].kind]
-    planner = PLANNERS[config.planner.kind](
-        config.planner,
-        model,
-        saved.spec.action,
-        policy=behaviour.policy,
-        critic=getattr(behaviour, "critic", None),
-        seed=config.seed,
-    )
-    return BeliefAgent(model, saved.spec, planner)
 
 
 def dispatch(arm: SimArm, agent: BeliefAgent, config: Plan) -> tuple[loop.Episode, hindsight.Trace]:
@@ -135,7 +103,7 @@ def dispatch(arm: SimArm, agent: BeliefAgent, config: Plan) -> tuple[loop.Episod
 def write(
     out: Path,
     config: Plan,
-    saved: checkpoint.Checkpoint,
+    trained: Trained,
     arm: SimArm,
     agent: BeliefAgent,
     episode: loop.Episode,
@@ -152,7 +120,7 @@ def write(
     card = Card(
         title=f"{agent.spec.task}, seed {config.seed} of the {config.split} split",
         subtitle=f"{planner.kind}, {planner.samples} samples × {planner.iterations} iterations, "
-        f"{horizon} steps ahead · update {saved.step:,} of {saved.path.parent.parent.name}",
+        f"{horizon} steps ahead · update {trained.step:,} of {trained.path.parent.parent.name}",
         facts=facts,
         rows=[plan_card.row(tick.to_dict(), horizon) for tick in episode.ticks],
         control_dt_s=agent.spec.control_dt_s,
@@ -176,7 +144,7 @@ def write(
             "task": agent.spec.task,
             "split": config.split,
             "seed": config.seed,
-            "checkpoint": str(saved.path),
+            "checkpoint": str(trained.path),
             "planner": dataclasses.asdict(planner),
             "metrics": {k: v if math.isfinite(v) else None for k, v in metrics.items()},
             "errors": comparison.mean(),

@@ -51,10 +51,6 @@ _STYLE = {
 styled = matplotlib.rc_context(_STYLE)
 
 
-# Titles and legends take their style when they are made, the rest when it is drawn.
-_styled = matplotlib.rc_context(_STYLE)
-
-
 class Plot:
     """A matplotlib figure; draw on it inside a function that is :data:`styled`."""
 
@@ -89,7 +85,6 @@ def percent(share: float) -> str:
 
 
 @styled
-@_styled
 def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
     """Success of each agent with its interval; ``rows`` as in report.json."""
     plot = Plot(height=0.9 + 0.42 * len(rows))
@@ -113,7 +108,6 @@ def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
 
 
 @styled
-@_styled
 def error_by_horizon(
     horizons: Sequence[int],
     panels: Mapping[str, Mapping[str, Sequence[float]]],
@@ -142,7 +136,6 @@ def error_by_horizon(
 
 
 @styled
-@_styled
 def ranking(correlations: ArrayLike, mean: Interval) -> Plot:
     """Rank correlation of every start, and the mean with its interval."""
     plot = Plot(height=2.1)

@@ -55,13 +55,19 @@ def test_a_logged_value_is_the_mean_since_the_one_before(tmp_path):
 
 
 def test_one_update_is_the_gradient_of_all_losses_clipped(tmp_path):
-    """By hand: plain SGD on the summed loss with the gradient scaled to norm 0.01."""
+    """By hand: plain SGD on the summed loss, the gradient of model and behaviour each scaled to norm
+    0.01, each at its own rate."""
     torch.manual_seed(0)
     model, behaviour = ToyModel().eval(), ToyBehaviour()
-    parameters = [*model.parameters(), *behaviour.parameters()]
     batch = {k: torch.as_tensor(v) for k, v in ToyReplay().sample().items()}
     run = make_trainer(
-        tmp_path, updates=1, optimizer="sgd", learning_rate=0.5, warmup=0, grad_clip=0.01
+        tmp_path,
+        updates=1,
+        optimizer="sgd",
+        learning_rate=0.5,
+        behaviour_learning_rate=0.25,
+        warmup=0,
+        grad_clip=0.01,
     )
     run.model.load_state_dict(model.state_dict())
     run.behaviours["cloning"].load_state_dict(behaviour.state_dict())
@@ -69,9 +75,11 @@ def test_one_update_is_the_gradient_of_all_losses_clipped(tmp_path):
     torch.manual_seed(0)
     loss, _, states = model.loss(batch)
     (loss + behaviour.loss(model, batch, states)[0]).backward()
-    norm = math.sqrt(sum(p.grad.square().sum().item() for p in parameters))
-    assert norm > 0.01
-    expected = [p.detach() - 0.5 * p.grad * 0.01 / norm for p in parameters]
+    expected = []
+    for module, rate in ((model, 0.5), (behaviour, 0.25)):
+        norm = math.sqrt(sum(p.grad.square().sum().item() for p in module.parameters()))
+        assert norm > 0.01
+        expected += [p.detach() - rate * p.grad * 0.01 / norm for p in module.parameters()]
     run.run()
     actual = [*run.model.parameters(), *run.behaviours["cloning"].parameters()]
     for got, want in zip(actual, expected, strict=True):
