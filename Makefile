@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= 2.13.0
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 ARGS ?=
 BIN := $(VENV)/bin
@@ -64,7 +64,8 @@ $(VENV)/.ready-dev: pyproject.toml
 
 # pip of Python 3.11 takes twice as long as today's to find out what is needed: 45 s against 21 s.
 # Which build of torch: on Linux without an NVIDIA GPU the CPU build, a tenth of the size of
-# the other. It is looked for where pip looks anyhow, then in TORCH_INDEX; else PyPI's build serves.
+# the other. It is looked for where pip looks anyhow, then in TORCH_INDEX (the address of PyTorch's
+# own index of CPU builds, where you have one); else PyPI's build serves.
 define install
 set -e; begin=$$(date +%s); \
 $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || { \
@@ -74,7 +75,7 @@ torch=torch==$(TORCH); index=; cpu=torch==$(TORCH)+cpu; \
 probe() { $(INSTALL) --quiet --retries 1 --dry-run --no-deps "$$@" >/dev/null 2>&1; }; \
 if [ "$$(uname -s)" = Linux ] && ! nvidia-smi -L >/dev/null 2>&1; then \
 	if probe $$cpu; then torch=$$cpu; \
-	elif probe --index-url $(TORCH_INDEX) $$cpu; then \
+	elif [ -n "$(TORCH_INDEX)" ] && probe --index-url $(TORCH_INDEX) $$cpu; then \
 		torch=$$cpu; index="--extra-index-url $(TORCH_INDEX)"; fi; fi; \
 echo "installing into $(VENV), with $$torch"; \
 $(INSTALL) $$index $$torch $(1); \

@@ -88,7 +88,9 @@ class ActionSpec:
             )
         if not np.isfinite(array).all():
             bad = [n for n, ok in zip(self.names, np.isfinite(array), strict=True) if not ok]
-            raise UserError(f"an action is not finite in {', '.join(bad)}: expected numbers in [-1, 1].")
+            raise UserError(
+                f"an action is not finite in {', '.join(bad)}: expected numbers in [-1, 1]."
+            )
         if np.abs(array).max() > 1 + 1e-6:
             raise UserError(f"an action leaves [-1, 1]: {array.tolist()}; scale it before sending.")
         return array

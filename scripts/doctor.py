@@ -156,8 +156,7 @@ def accelerator() -> list[Finding]:
                 "GPU",
                 FAIR,
                 f"there is one, but torch {torch.__version__} is a build for CPUs",
-                "pip install --force-reinstall --index-url https://pypi.org/simple "
-                f"torch=={torch.__version__.partition('+')[0]}",
+                f"pip install --force-reinstall torch=={torch.__version__.partition('+')[0]}",
             )
         ]
     return [Finding("GPU", GOOD, "none: training runs on the CPU, with sizes that suit it")]

@@ -74,7 +74,9 @@ def main(config: Evaluate) -> None:
     trained = trained_for(names, config)
     task = config.task or (trained.task if trained else None)
     if task is None:
-        raise UserError("there is no checkpoint to say what to do: give task=..., or checkpoint=DIR.")
+        raise UserError(
+            "there is no checkpoint to say what to do: give task=..., or checkpoint=DIR."
+        )
     arguments = task.arguments()
     make_env = functools.partial(robowm_envs.make, split=config.split, **arguments)
     make_other = functools.partial(make_env, observation="state")

@@ -133,7 +133,9 @@ def pose(trained: Trained, episodes: Sequence[Episode], config: Imagine) -> dict
     return pose_errors(trained.model, episodes, trained.spec, config.open_loop)
 
 
-def ranking(trained: Trained, episodes: Sequence[Episode], config: Imagine) -> dict[str, Any] | None:
+def ranking(
+    trained: Trained, episodes: Sequence[Episode], config: Imagine
+) -> dict[str, Any] | None:
     """None where it is not asked for."""
     import robowm_envs
 
@@ -150,7 +152,8 @@ def ranking(trained: Trained, episodes: Sequence[Episode], config: Imagine) -> d
 
 def film(trained: Trained, episodes: Sequence[Episode], config: Imagine) -> list[tuple[str, Film]]:
     """Captions and films; none where the model shows no pictures."""
-    if not isinstance(trained.model, Decodes) or not trained.spec.images:
+    model = trained.model
+    if not isinstance(model, Decodes) or not trained.spec.images:
         return []
     context, chosen = config.open_loop.context, config.film
     long_enough = [episode for episode in episodes if len(episode) > context]

@@ -33,7 +33,9 @@ class ActorCriticConfig:
     critic_hidden: int = 256
     critic_layers: int = 2
     bins: int = 63
-    value_high: float = 50.0  # upper end of the critic's bins; rewards of at most 1 give 1 / (1 - discount)
+    value_high: float = (
+        50.0  # upper end of the critic's bins; rewards of at most 1 give 1 / (1 - discount)
+    )
     horizon: int = 10
     starts: int = 64  # beliefs of each batch that imagination begins from
     interval: int = 2  # updates of the model for one in imagination

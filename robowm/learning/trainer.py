@@ -104,7 +104,14 @@ class TrainerConfig:
     def check(self) -> None:
         """Raise :class:`UserError` on a value that cannot be meant."""
         positive = ("batch_size", "length", "threads", "log_every", "checkpoint_every", "keep")
-        for name in (*positive, "learning_rate", "behaviour_learning_rate", "train_ratio", "updates", "minutes"):
+        for name in (
+            *positive,
+            "learning_rate",
+            "behaviour_learning_rate",
+            "train_ratio",
+            "updates",
+            "minutes",
+        ):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"learning.{name} is {value}: give a number above 0.")

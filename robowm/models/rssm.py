@@ -149,7 +149,9 @@ class RSSM(nn.Module):
         self.contact_size = (
             sum(spec.privileged[k].size for k in self.contact_keys) if c.privileged else 0
         )
-        self.vector_head = mlp(latent_size, c.hidden, c.head_layers, self.pose_size + self.proprio_size)
+        self.vector_head = mlp(
+            latent_size, c.hidden, c.head_layers, self.pose_size + self.proprio_size
+        )
         self.two_hot = TwoHot(c.reward_bins, -2.0, 2.0)
         # One trunk for the scalars that a planner asks at every imagined step.
         self.scalar_trunk = mlp(self.feat_size, c.hidden, c.head_layers, c.hidden)
@@ -200,7 +202,9 @@ class RSSM(nn.Module):
             stoch = one_hot(logits).flatten(-2)
             state = {"deter": deter, "stoch": stoch, "slot": slot, "goal": state["goal"]}
         scalars = self._scalars(self.feat(state))
-        return Step(state, self._reward(scalars), torch.sigmoid(self.flag_head(scalars)[:, 0].float()))
+        return Step(
+            state, self._reward(scalars), torch.sigmoid(self.flag_head(scalars)[:, 0].float())
+        )
 
     def feat(self, state: State) -> Tensor:
         exact = fine(torch.cat([state["slot"], state["goal"]], -1))
@@ -217,8 +221,10 @@ class RSSM(nn.Module):
     def pose(self, state: State) -> dict[str, Tensor]:
         """Object pose in SI units; from the latent where there is no slot."""
         vector = state["slot"] if self.slot_size else self._vector(state)
-        parts = vector[..., : self.pose_size].float().split(
-            [self.spec.privileged[k].size for k in self.pose_keys], -1
+        parts = (
+            vector[..., : self.pose_size]
+            .float()
+            .split([self.spec.privileged[k].size for k in self.pose_keys], -1)
         )
         return {k: self._restore(k, part) for k, part in zip(self.pose_keys, parts, strict=True)}
 
@@ -290,7 +296,9 @@ class RSSM(nn.Module):
         metrics["kl"] = dyn.detach().mean()
         metrics["posterior_entropy"] = -(log_post.exp() * log_post).sum((-1, -2)).detach().mean()
         if self.pose_size:
-            metrics |= self._pose_errors(pose_read.detach(), states, slot_prior.detach(), pose, follows)
+            metrics |= self._pose_errors(
+                pose_read.detach(), states, slot_prior.detach(), pose, follows
+            )
         return total, metrics, states
 
     # ------------------------------------------------------------------ inside
@@ -468,7 +476,7 @@ class RSSM(nn.Module):
             if self.slot_size:
                 error = _huber(state["slot"], slot_target[row, at], self.slot_weight) * valid
                 total = total + scales.pose * error.mean()
-                errors.append((error.detach().sum() / valid.sum().clamp(min=1)))
+                errors.append(error.detach().sum() / valid.sum().clamp(min=1))
         out = {"open_loop": total / steps}
         if errors:
             out[f"slot_error/ahead_{steps}"] = errors[-1]
@@ -487,8 +495,14 @@ class RSSM(nn.Module):
         metrics = {}
         yaw = slice(3, 5) if YAW in self.pose_keys else None
         for name, value in estimates.items():
-            error = 100 * ((value - truth if value.shape == truth.shape else
-                            value[..., : truth.shape[-1]] - truth)[..., :3] * half).norm(dim=-1)
+            error = 100 * (
+                (
+                    value - truth
+                    if value.shape == truth.shape
+                    else value[..., : truth.shape[-1]] - truth
+                )[..., :3]
+                * half
+            ).norm(dim=-1)
             if name == "prior":
                 error = error[follows > 0]
             metrics[f"position_error_cm/{name}"] = error.median()

@@ -6,6 +6,7 @@ appendix B), arranged so that all that does not depend on the recurrence can be 
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -95,11 +96,17 @@ class BlockGRU(nn.Module):
 class EnsembleMLP(nn.Module):
     """E independent MLPs evaluated in one batched product: [B, in] -> [E, B, out]."""
 
-    def __init__(self, members: int, inputs: int, hidden: int, layers: int, outputs: int, scale=1.0):
+    def __init__(
+        self, members: int, inputs: int, hidden: int, layers: int, outputs: int, scale=1.0
+    ):
         super().__init__()
         sizes = [inputs] + [hidden] * layers + [outputs]
-        self.weights, self.biases, self.gains = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
-        for i, (a, b) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        self.weights, self.biases, self.gains = (
+            nn.ParameterList(),
+            nn.ParameterList(),
+            nn.ParameterList(),
+        )
+        for i, (a, b) in enumerate(itertools.pairwise(sizes)):
             std = (scale if i == layers else 1.0) / math.sqrt(a)
             weight = torch.empty(members, a, b)
             if std > 0:

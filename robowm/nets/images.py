@@ -10,6 +10,7 @@ forward and backward, on a CPU in bfloat16).
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -49,7 +50,7 @@ class ImageEncoder(nn.Module):
         self.place = nn.Linear(2, 4 * depth, bias=False)
         sizes = [4 * depth] + [2 * depth] * halvings
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(a, b, 4, 2, 1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Conv2d(a, b, 4, 2, 1) for a, b in itertools.pairwise(sizes)
         )
         for layer in (self.pixels, *self.convolutions):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -60,7 +61,9 @@ class ImageEncoder(nn.Module):
         batch, edge = len(image), self.patch
         x = image.view(batch, self.side, edge, self.side, -1).transpose(2, 3)
         x = x.reshape(batch, self.side**2, -1)  # [B, patches, edge * edge * C]
-        x = F.relu(self.pixels(x.to(_dtype(self.pixels)) / 255 - 0.5) + self.place(self.coordinates))
+        x = F.relu(
+            self.pixels(x.to(_dtype(self.pixels)) / 255 - 0.5) + self.place(self.coordinates)
+        )
         x = x.transpose(1, 2).unflatten(2, (self.side, self.side))  # channels-last in memory
         for layer in self.convolutions:
             x = F.relu(layer(x))
@@ -77,7 +80,7 @@ class ImageDecoder(nn.Module):
         self.first = mlp(inputs, hidden, 1, self.depth * MAP * MAP)
         sizes = [self.depth] + [4 * depth] * doublings
         self.grow = nn.ModuleList(
-            nn.Conv2d(a, 4 * b, 3, 1, 1) for a, b in zip(sizes[:-1], sizes[1:], strict=True)
+            nn.Conv2d(a, 4 * b, 3, 1, 1) for a, b in itertools.pairwise(sizes)
         )
         self.pixels = nn.Conv2d(sizes[-1], shape[2] * patch**2, 3, 1, 1)
         self.patch = patch

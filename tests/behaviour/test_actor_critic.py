@@ -50,7 +50,14 @@ def _train(config, updates, label):
 
 def test_critic_learns_the_value_of_what_the_actor_does():
     config = ActorCriticConfig(
-        hidden=32, layers=1, horizon=5, starts=16, begin=0, interval=1, discount=0.9, improvement=0.0
+        hidden=32,
+        layers=1,
+        horizon=5,
+        starts=16,
+        begin=0,
+        interval=1,
+        discount=0.9,
+        improvement=0.0,
     )
     behaviour = _train(config, 400, torch.tensor([0.5, 1.0]))
     values = behaviour.critic(torch.ones(1, 3))

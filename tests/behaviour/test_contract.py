@@ -63,9 +63,7 @@ def test_it_learns_a_constant_label(behaviour, model):
         optimiser.step()
         getattr(behaviour, "after_update", lambda: None)()
     mode = behaviour.policy(model.feat({k: v[:, 0] for k, v in states.items()})).mode()
-    torch.testing.assert_close(
-        mode, torch.tensor([0.4, -0.3, 1.0]).expand(3, 3), atol=0.1, rtol=0
-    )
+    torch.testing.assert_close(mode, torch.tensor([0.4, -0.3, 1.0]).expand(3, 3), atol=0.1, rtol=0)
 
 
 def test_labels_without_action_do_not_count(behaviour, model):

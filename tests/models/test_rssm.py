@@ -97,7 +97,7 @@ def test_pose_is_in_metres():
 @pytest.mark.parametrize("mode", ["pixels", "state"])
 def test_each_part_can_be_left_out(mode, changes):
     model = build(mode, **changes)
-    loss, _, states = model.loss(random_batch(model.spec, 2, 5))
+    loss, _, _states = model.loss(random_batch(model.spec, 2, 5))
     assert loss.isfinite()
     model.step(model.initial(2), torch.zeros(2, 3))
 
