@@ -70,6 +70,10 @@ def main(config: Evaluate) -> None:
     from robowm_envs.expert import Expert
 
     torch.set_num_threads(config.threads)
+    if config.films < 0 or config.film_size < 16:
+        raise UserError(
+            f"films is {config.films} and film_size {config.film_size}: give 0 or more, and at least 16."
+        )
     names = agent_names(config.agent)
     trained = trained_for(names, config)
     task = config.task or (trained.task if trained else None)

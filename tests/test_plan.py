@@ -1,36 +1,9 @@
 """scripts/plan.py from a checkpoint to a card, with the real arm in the real scene."""
 
-import dataclasses
 import json
 
-import pytest
-from omegaconf import OmegaConf
-
 import plan as script
-import robowm_envs
-import train
-from robowm import cli, config
-from robowm.learning import checkpoint
-from robowm.learning.build import build
-from robowm.spec import TaskSpec
-
-
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
-    """A checkpoint of the debug model before its first update."""
-    out = tmp_path_factory.mktemp("run")
-    settings = OmegaConf.to_object(
-        config.compose("train", train.Train, ["+preset=debug", "data=none", f"out={out}"])
-    )
-    env = robowm_envs.make(**settings.task.arguments())
-    spec = TaskSpec.from_env(env)
-    env.close()
-    model, behaviours = build(settings.model, settings.behaviour, spec)
-    weights = checkpoint.collect_weights(model, behaviours)
-    checkpoint.save(
-        out, 1, weights=weights, optimizer={}, state={}, config=dataclasses.asdict(settings), spec=spec, keep=1
-    )  # fmt: skip
-    return out
+from robowm import cli
 
 
 def call(*arguments):

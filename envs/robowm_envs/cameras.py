@@ -11,6 +11,7 @@ import numpy as np
 from robowm_envs.errors import EnvError
 
 CAMERAS = ("front", "wrist")
+Renderers = dict[tuple[int, int], mujoco.Renderer]  # by height and width
 
 FRONT_POSITION = np.array([1.02, 0.0, 0.72])
 FRONT_LOOKS_AT = np.array([0.50, 0.0, 0.03])
@@ -52,13 +53,15 @@ class Painter:
     """
 
     def __init__(self) -> None:
-        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._renderers: Renderers = {}
+        weakref.finalize(self, _abandon, self._renderers)
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = 1
         self._option.sitegroup[:] = 0
 
     def __call__(self, data: mujoco.MjData, camera: str, size: tuple[int, int]) -> np.ndarray:
         """uint8 [H, W, 3], a new array."""
+        _free_abandoned()
         renderer = self._renderers.get(size)
         if renderer is None:
             renderer = self._renderers[size] = self._open(data.model, size)
@@ -91,15 +94,41 @@ class Painter:
         return renderer
 
     def close(self) -> None:
-        while self._renderers:
-            self._renderers.popitem()[1].close()
+        _free(self._renderers)
         _open.discard(self)
 
 
 # Those that hold a context: nobody has to close an environment before the process ends.
 _open: weakref.WeakSet[Painter] = weakref.WeakSet()
+# Of painters that were forgotten. Freed at the next picture, for the garbage collector may come in
+# the middle of one.
+_abandoned: list[Renderers] = []
+
+
+def _free(renderers: Renderers) -> None:
+    """Close them, and nobody else's.
+
+    A renderer deletes its OpenGL objects by their numbers, in whichever context is current, and every
+    context counts from one: unless its own is current, it deletes those of another, whose pictures
+    are then recycled memory. Drawing makes it current.
+    """
+    while renderers:
+        renderer = renderers.popitem()[1]
+        renderer.render()
+        renderer.close()
+
+
+def _abandon(renderers: Renderers) -> None:
+    if renderers:
+        _abandoned.append(renderers)
+
+
+def _free_abandoned() -> None:
+    while _abandoned:
+        _free(_abandoned.pop())
 
 
 def _close_all() -> None:
+    _free_abandoned()
     for painter in list(_open):
         painter.close()

@@ -87,6 +87,10 @@ class ActorCritic(nn.Module):
             total, metrics = total + imagined, metrics | more
         return total, metrics
 
+    def echo(self, model: WorldModel, batch: Batch, states: State) -> Tensor:
+        """Imitation again: what keeps the actor near the demonstrations."""
+        return self.config.imitation * imitation(self.policy(model.feat(states)), batch)[0]
+
     @torch.no_grad()
     def after_update(self) -> None:
         """Called by the trainer after each optimiser step: moves the target critics."""

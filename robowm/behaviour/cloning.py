@@ -66,6 +66,10 @@ class Cloning(nn.Module):
         loss, metrics = imitation(self.policy(model.feat(states)), batch)
         return self.config.scale * loss, metrics
 
+    def echo(self, model: WorldModel, batch: Batch, states: State) -> Tensor:
+        """The loss again, for the policy alone."""
+        return imitation(self.policy(model.feat(states)), batch)[0]
+
 
 def imitation(policy: MixedAction, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean negative log-likelihood of ``expert_action`` where there is one."""

@@ -42,11 +42,16 @@ class OpenLoopConfig:
     stride: int = 5
     moved_m: float = 0.02
 
+    def __post_init__(self) -> None:
+        for name in ("context", "horizon", "stride"):
+            if getattr(self, name) < 1:
+                raise UserError(f"open_loop.{name} is {getattr(self, name)}: give at least 1.")
+
 
 @dataclasses.dataclass
 class RankingConfig:
     """Attributes:
-    starts: restored simulator states.
+    starts: restored simulator states; scripts/imagine.py leaves the ranking out at 0.
     candidates: action sequences from each.
     horizon: their length.
     discount: of both returns.
@@ -57,6 +62,11 @@ class RankingConfig:
     horizon: int = 8
     discount: float = 0.99
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("starts", 0), ("candidates", 2), ("horizon", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"ranking.{name} is {getattr(self, name)}: give at least {least}.")
 
 
 @dataclasses.dataclass

@@ -9,7 +9,7 @@ from typing import Any
 from robowm import __version__
 from robowm.evaluation import plots, report
 from robowm.evaluation.metrics import Interval
-from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, Image, film_strip
+from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, Image, film_strip, until_still
 from robowm.evaluation.report import Report, number
 from robowm.tracking.video import encode_mp4
 
@@ -43,7 +43,10 @@ def evaluation_page(
     if films:
         page.section(
             "Episodes",
-            *(report.image(film_strip(frames, 8), caption) for caption, frames in films),
+            *(
+                report.image(film_strip(until_still(frames), 8), caption)
+                for caption, frames in films
+            ),
         )
         videos = [report.video(encode_mp4(frames, fps), caption) for caption, frames in films]
         page.section("Videos", report.grid(videos))

@@ -84,6 +84,13 @@ def film_strip(frames: Frames, count: int = 8, gap: int = 3) -> Image:
     return beside([frames[i] for i in index], gap)
 
 
+def until_still(frames: Frames, rest: int = 3) -> Frames:
+    """The frames up to where nothing moves any more, and at most ``rest`` after that."""
+    apart = np.abs(frames.astype(np.int16) - frames[-1]).mean(axis=(1, 2, 3))
+    moving = np.flatnonzero(apart > 0.5)
+    return frames[: moving[-1] + 2 + rest] if len(moving) else frames[: 1 + rest]
+
+
 def difference(truth: Frames, imagined: Frames) -> Frames:
     """Half of what imagination adds to the truth, about grey."""
     return ((imagined.astype(np.int16) - truth.astype(np.int16)) // 2 + 128).astype(np.uint8)

@@ -69,6 +69,7 @@ class TrainerConfig:
       learning_rate: after ``warmup`` updates; falls along a cosine to the fraction ``decay`` of it.
       behaviour_learning_rate: the same for behaviours: small networks that read features and have
         more to learn from each update than it gives at the model's rate.
+      behaviour_echo: how often a behaviour that can (``echo``) learns from a batch again.
       grad_clip: largest norm of the gradient of the model, and of each behaviour; 0 for no limit.
       precision: ``auto``, ``fp32`` or ``bf16`` (autocast; weights stay float32).
       compile: torch.compile over the losses.
@@ -85,6 +86,7 @@ class TrainerConfig:
     optimizer: str = "adamw"
     learning_rate: float = 5e-4
     behaviour_learning_rate: float = 2e-3
+    behaviour_echo: int = 2
     weight_decay: float = 0.0
     warmup: int = 200
     decay: float = 0.05
@@ -277,7 +279,7 @@ class Trainer:
             group["lr"] = group["base_lr"] * factor
         self.optimizer.zero_grad(set_to_none=True)
         with autocast(self.precision, self.device):
-            total, metrics = self._losses_now(batch)
+            total, metrics, states = self._losses_now(batch)
         total.backward()
         limit = self.config.grad_clip or math.inf
         # Apart, lest the pictures' gradient shrink a policy's.
@@ -287,6 +289,9 @@ class Trainer:
         if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
             raise self._nonfinite(batch, values)
         self.optimizer.step()
+        states = {name: leaf.detach() for name, leaf in states.items()}
+        for _ in range(self.config.behaviour_echo):
+            self._echo(batch, states)
         for behaviour in self.behaviours.values():
             if hasattr(behaviour, "after_update"):
                 behaviour.after_update()
@@ -294,14 +299,33 @@ class Trainer:
             self._replayed_steps += rows * length
         return {**values, "learning_rate": self.config.learning_rate * factor}, rows * length
 
-    def _losses(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _echo(self, batch: Mapping[str, Tensor], states: dict[str, Tensor]) -> None:
+        """The same batch once more, for the behaviours alone.
+
+        Their networks are small, and what was encoded at some cost has more to teach them than one
+        step takes in (data echoing, Choi et al. 2019, arXiv:1907.05550).
+        """
+        echoing = [b for b in self.behaviours.values() if hasattr(b, "echo")]
+        if not echoing:
+            return
+        self.optimizer.zero_grad(set_to_none=True)  # without a gradient the model stays as it is
+        with autocast(self.precision, self.device):
+            total = torch.stack([b.echo(self.model, batch, states) for b in echoing]).sum()
+        total.backward()
+        for behaviour in echoing:
+            nn.utils.clip_grad_norm_(behaviour.parameters(), self.config.grad_clip or math.inf)
+        self.optimizer.step()
+
+    def _losses(
+        self, batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         total, metrics, states = self.model.loss(batch)
         metrics = {f"model/{name}": value for name, value in metrics.items()}
         for name, behaviour in self.behaviours.items():
             loss, more = behaviour.loss(self.model, batch, states)
             total = total + loss
             metrics |= {f"{name}/{key}": value for key, value in more.items()}
-        return total, metrics
+        return total, metrics, states
 
     def _collect(self) -> None:
         """Collect until the replayed steps are at most ``train_ratio`` for each collected one."""

@@ -24,6 +24,9 @@ del forgotten
 again = robowm_envs.make("reach", image_size=16)  # after the first context has been closed
 again.reset(seed=0)
 again.itself = again  # in a cycle: nothing but the end of the process comes for it
+late = robowm_envs.make("grasp", image_size=16)
+late.reset(seed=0)
+del late  # and no picture comes after it
 print(sorted({"torch", "robowm"} & set(sys.modules)))
 """
 

@@ -12,6 +12,7 @@ from robowm.evaluation.pictures import (
     film_strip,
     framed,
     truth_imagined_difference,
+    until_still,
 )
 
 RNG = np.random.default_rng(0)
@@ -36,6 +37,14 @@ def test_a_frame_goes_around_and_not_over():
 def test_a_strip_runs_from_the_first_frame_to_the_last(count, chosen):
     frames = np.arange(11, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     np.testing.assert_array_equal(film_strip(frames, count), beside([frames[i] for i in chosen], 3))
+
+
+def test_rest_is_cut_short():
+    frames = np.zeros((20, 4, 4, 3), np.uint8)
+    frames[:7] = RNG.integers(50, 200, (7, 4, 4, 3), np.uint8)
+    assert len(until_still(frames, rest=3)) == 7 + 1 + 3
+    assert len(until_still(frames[7:], rest=3)) == 4
+    assert len(until_still(frames[:7])) == 7  # moves to the end
 
 
 def test_observed_and_imagined_frames_differ_in_colour_and_the_difference_is_signed():

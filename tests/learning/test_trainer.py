@@ -87,6 +87,24 @@ def test_one_update_is_the_gradient_of_all_losses_clipped(tmp_path):
     assert run.behaviours["cloning"].updates.item() == 1
 
 
+def test_an_echo_teaches_behaviours_and_leaves_the_model_alone(tmp_path):
+    run = make_trainer(tmp_path, updates=1, behaviour_echo=3)
+    behaviour, seen = run.behaviours["cloning"], []
+    weight = next(run.model.parameters())
+
+    def echo(model, batch, states):
+        seen.append((weight.detach().clone(), next(behaviour.parameters()).detach().clone()))
+        assert not any(leaf.requires_grad for leaf in states.values())
+        return behaviour.loss(model, batch, states)[0]
+
+    behaviour.echo = echo
+    run.run()
+    assert len(seen) == 3
+    assert all(torch.equal(model, seen[0][0]) for model, _ in seen)
+    assert torch.equal(weight.detach(), seen[0][0])
+    assert not torch.equal(seen[0][1], seen[1][1])
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_steps_and_resumes_exactly(tmp_path, name):
     make_trainer(tmp_path / "whole", optimizer=name, learning_rate=1e-3, updates=8).run()
