@@ -21,10 +21,12 @@ from robowm.data.collect import collect_episode
 from robowm.errors import UserError, unknown
 from robowm.learning import checkpoint
 from robowm.learning.build import build
-from robowm.learning.device import choose_device
+from robowm.learning.device import choose_device, choose_precision
 from robowm.models import MODELS
+from robowm.nets.precision import in_bfloat16
 from robowm.planning import PLANNERS
 from robowm.planning.agent import BeliefAgent
+from robowm.planning.protocol import Planner
 from robowm.spec import TaskSpec
 
 POLICIES = {"actor": "actor_critic", "cloning": "cloning"}  # agent -> the behaviour that it is
@@ -71,14 +73,7 @@ class Trained:
         """
         default = "actor_critic" if "actor_critic" in self.behaviours else "cloning"
         behaviour = self._behaviour(proposals or default)
-        planner = PLANNERS[config.kind](
-            config,
-            self.model,
-            self.spec.action,
-            policy=behaviour.policy,
-            critic=getattr(behaviour, "critic", None),
-            seed=seed,
-        )
+        planner = make_planner(config, self.model, behaviour, self.spec, seed)
         return BeliefAgent(self.model, self.spec, planner)
 
     def _behaviour(self, kind: str) -> Any:
@@ -90,6 +85,21 @@ class Trained:
                 f"{', '.join(self.behaviours)}; use one of these, or train with behaviour={kind}."
             )
         return self.behaviours[kind]
+
+
+def make_planner(config: Any, model: Any, behaviour: Any, spec: TaskSpec, seed: int = 0) -> Planner:
+    """The planner of ``config`` over trained modules, which it may copy in a lower precision."""
+    precision = choose_precision(config.precision, next(model.parameters()).device)
+    if precision == "bf16":
+        model, behaviour = in_bfloat16(model), in_bfloat16(behaviour)
+    return PLANNERS[config.kind](
+        dataclasses.replace(config, precision=precision),
+        model,
+        spec.action,
+        policy=behaviour.policy,
+        critic=getattr(behaviour, "critic", None),
+        seed=seed,
+    )
 
 
 def load(path: str | Path, device: str = "auto") -> Trained:

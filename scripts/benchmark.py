@@ -21,7 +21,7 @@ from omegaconf import MISSING
 from rich.console import Console
 from torch import nn
 
-from robowm import cli
+from robowm import agents, cli
 from robowm.config import TaskConfig
 from robowm.data.collect import CollectConfig, collect
 from robowm.data.replay import ReplayConfig, SequenceReplay
@@ -35,7 +35,6 @@ from robowm.learning import randomness
 from robowm.learning.build import build
 from robowm.learning.device import choose_device
 from robowm.learning.trainer import Trainer, TrainerConfig
-from robowm.planning import PLANNERS
 from robowm.planning.agent import BeliefAgent
 from robowm.spec import TaskSpec
 from robowm.tracking import TrackingConfig, make_logger
@@ -209,12 +208,8 @@ def plan_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Ro
     many = dataclasses.replace(config.timing, repeats=max(100, config.timing.repeats))
     for precision in PRECISIONS:
         say(f"{planner_config.kind}, {precision}")
-        planner = PLANNERS[planner_config.kind](
-            dataclasses.replace(planner_config, precision=precision),
-            model,
-            spec.action,
-            policy=behaviour.policy,
-            critic=getattr(behaviour, "critic", None),
+        planner = agents.make_planner(
+            dataclasses.replace(planner_config, precision=precision), model, behaviour, spec
         )
         agent = BeliefAgent(model, spec, planner)
         agent.act(observation)

@@ -20,11 +20,12 @@ from robowm.config import TaskConfig
 from robowm.data.replay import ReplayConfig, SequenceReplay
 from robowm.data.store import open_dataset
 from robowm.errors import UserError
-from robowm.learning import randomness
+from robowm.learning import parallel, randomness
 from robowm.learning.build import build
-from robowm.learning.trainer import Trainer, TrainerConfig
+from robowm.learning.trainer import Result, Trainer, TrainerConfig
 from robowm.spec import TaskSpec
 from robowm.tracking import TrackingConfig, make_logger
+from robowm.tracking.protocol import Loggers
 
 
 @dataclasses.dataclass
@@ -47,6 +48,14 @@ class Train:
 
 
 def main(config: Train) -> int:
+    config.learning.check()
+    with parallel.launch(config.learning.processes, train, config) as group:
+        result = train(group, config)
+    return 128 + result.signal if result.signal else 0
+
+
+def train(group: parallel.Group, config: Train) -> Result:
+    """One process's part; all of them read the same data."""
     dataset = open_dataset(config.data)
     check_task(dataset.spec, config.task, config.data)
     replay = SequenceReplay(
@@ -61,19 +70,20 @@ def main(config: Train) -> int:
     model, behaviours = build(config.model, config.behaviour, dataset.spec)
     settings = dataclasses.asdict(config)
     out = Path(config.out)
-    with progress_bar() as progress:
-        result = Trainer(
+    first = group.is_first
+    with progress_bar() if first else contextlib.nullcontext() as progress:
+        return Trainer(
             config.learning,
             model,
             behaviours,
             replay,
-            make_logger(config.tracking, out, settings),
+            make_logger(config.tracking, out, settings) if first else Loggers({}),
             out,
             dataset.spec,
             settings,
             progress=progress,
+            group=group,
         ).run()
-    return 128 + result.signal if result.signal else 0
 
 
 def check_task(spec: TaskSpec, task: TaskConfig, data: str) -> None:

@@ -13,9 +13,9 @@ from robowm_envs.errors import EnvError
 CAMERAS = ("front", "wrist")
 Renderers = dict[tuple[int, int], mujoco.Renderer]  # by height and width
 
-FRONT_POSITION = np.array([1.02, 0.0, 0.72])
-FRONT_LOOKS_AT = np.array([0.50, 0.0, 0.03])
-FRONT_FOVY_DEG = 36.0
+FRONT_POSITION = np.array([1.00, 0.0, 0.80])
+FRONT_LOOKS_AT = np.array([0.48, 0.0, 0.06])
+FRONT_FOVY_DEG = 33.0
 
 WRIST_POSITION = np.array([0.075, 0.0, 0.02])  # in the hand's frame, ahead of the fingers
 WRIST_LOOKS_AT = np.array([0.0, 0.0, 0.115])

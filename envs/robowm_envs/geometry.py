@@ -5,6 +5,8 @@ Rotations are matrices [3, 3] that take the object's frame to the world's. Angle
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 
@@ -53,7 +55,9 @@ def rotation_error(
     rotation: np.ndarray, target: np.ndarray, symmetries: np.ndarray = SQUARE_BAR
 ) -> float:
     """Smallest angle between ``rotation`` and ``target @ s`` over the symmetries s [K, 3, 3]."""
-    r = np.moveaxis(rotation.T @ target @ symmetries, 0, -1)  # [3, 3, K]
-    sine = np.sqrt((r[2, 1] - r[1, 2]) ** 2 + (r[0, 2] - r[2, 0]) ** 2 + (r[1, 0] - r[0, 1]) ** 2)
-    # atan2 keeps its precision near 0 and pi, where arccos of the trace loses half the digits.
-    return float(np.arctan2(sine, r[0, 0] + r[1, 1] + r[2, 2] - 1.0).min())
+    turn = rotation.T @ target
+    # The trace tells which is nearest, tr(turn @ s); but only atan2 keeps its precision near 0 and pi,
+    # where arccos of the trace loses half the digits.
+    nearest = symmetries[(symmetries.transpose(0, 2, 1).reshape(-1, 9) @ turn.ravel()).argmax()]
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (turn @ nearest).tolist()
+    return math.atan2(math.hypot(zy - yz, xz - zx, yx - xy), xx + yy + zz - 1.0)

@@ -25,9 +25,9 @@ def pose_error(
 
     The angular half is sin(angle) * axis: exact in direction, and in size for small angles.
     """
-    turn = target_rotation @ rotation.T
-    angular = [turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]]
-    return np.concatenate([target_position - position, 0.5 * np.array(angular)])
+    (_, xy, xz), (yx, _, yz), (zx, zy, _) = (target_rotation @ rotation.T).tolist()
+    angular = (0.5 * (zy - yz), 0.5 * (xz - zx), 0.5 * (yx - xy))
+    return np.array([*(target_position - position), *angular])
 
 
 def solve(
@@ -60,13 +60,12 @@ def solve(
     low = np.maximum(joint_low, joint_position - max_change)
     high = np.minimum(joint_high, joint_position + max_change)
     q = joint_position
-    identity6, identity = np.eye(6), np.eye(len(q))
+    damped = damping**2 * np.eye(6)
     for _ in range(iterations):
         position, rotation, jacobian = kinematics(q)
         error = pose_error(position, rotation, target_position, target_rotation)
-        square = jacobian @ jacobian.T + damping**2 * identity6
-        inverse = np.linalg.solve(square, jacobian).T  # [n, 6]
         posture = posture_gain * (rest - q)
-        change = inverse @ error + (identity - inverse @ jacobian) @ posture
-        q = np.clip(q + change, low, high)
+        # J+ e + (1 - J+ J) p, with J+ = J' (J J' + d^2)^-1, in one solution of six equations.
+        twist = np.linalg.solve(jacobian @ jacobian.T + damped, error - jacobian @ posture)
+        q = np.minimum(np.maximum(q + posture + twist @ jacobian, low), high)
     return q

@@ -40,6 +40,9 @@ class Physics:
         if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "target") >= 0:
             self._target = model.body("target").mocapid[0]
         self._jacobian = np.zeros((6, model.nv))
+        self._scratch_position = self._scratch.site_xpos[self._tcp]  # views: one memory for ever
+        self._scratch_rotation = self._scratch.site_xmat[self._tcp].reshape(3, 3)
+        self._touching: frozenset[int] | None = None  # of the present state, once asked for
         self.state_size = mujoco.mj_stateSize(model, _STATE)
 
     # State
@@ -65,11 +68,13 @@ class Physics:
     def forward(self) -> None:
         """Make every derived quantity agree with the state, as :meth:`step` leaves them."""
         mujoco.mj_step1(self.model, self.data)
+        self._touching = None
 
     def step(self) -> None:
         # In this order the derived quantities always belong to the newest state, at no cost.
         mujoco.mj_step2(self.model, self.data)
         mujoco.mj_step1(self.model, self.data)
+        self._touching = None
 
     def simulate(self, controls: np.ndarray) -> None:
         """One time step for each row of actuator inputs [substeps, nu]."""
@@ -121,8 +126,8 @@ class Physics:
         mujoco.mj_comPos(self.model, data)
         mujoco.mj_jacSite(self.model, data, jacobian[:3], jacobian[3:], self._tcp)
         return (
-            data.site_xpos[self._tcp].copy(),
-            data.site_xmat[self._tcp].reshape(3, 3).copy(),
+            self._scratch_position.copy(),
+            self._scratch_rotation.copy(),
             jacobian[:, self.arm_dofs],
         )
 
@@ -193,10 +198,10 @@ class Physics:
     def is_finite(self) -> bool:
         return bool(np.isfinite(self.data.qpos).all() and np.isfinite(self.data.qvel).all())
 
-    def _object_contacts(self) -> set[int]:
+    def _object_contacts(self) -> frozenset[int]:
         """Geoms that touch the object now."""
-        contact = self.data.contact
-        mine = self.object_geom
-        geoms, near = contact.geom, contact.dist <= 0
-        touching = geoms[near & (geoms == mine).any(1)]
-        return set(touching[touching != mine].tolist())
+        if self._touching is None:
+            contact, mine = self.data.contact, self.object_geom
+            pairs = contact.geom[contact.dist <= 0].tolist()
+            self._touching = frozenset(a if b == mine else b for a, b in pairs if mine in (a, b))
+        return self._touching

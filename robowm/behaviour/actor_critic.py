@@ -37,7 +37,7 @@ class ActorCriticConfig:
         50.0  # upper end of the critic's bins; rewards of at most 1 give 1 / (1 - discount)
     )
     horizon: int = 10
-    starts: int = 64  # beliefs of each batch that imagination begins from
+    starts: float = 0.25  # share of a batch's beliefs that imagination begins from
     interval: int = 2  # updates of the model for one in imagination
     discount: float = 0.97
     trace: float = 0.95  # lambda of the return
@@ -135,7 +135,8 @@ class ActorCritic(nn.Module):
         c = self.config
         flat = {k: v.flatten(0, 1) for k, v in states.items()}
         rows = len(next(iter(flat.values())))
-        index = torch.randperm(rows, device=self.updates.device)[: c.starts]
+        count = max(1, round(c.starts * rows))
+        index = torch.randperm(rows, device=self.updates.device)[:count]
         state = gather_state(flat, index)
         feats, actions, rewards, conts = [model.feat(state)], [], [], []
         for _ in range(c.horizon):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import logging
+import sys
 
 import torch
 
 from robowm.errors import UserError, unknown
 
 PRECISIONS = ("auto", "fp32", "bf16")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 logger = logging.getLogger(__name__)
 
 
@@ -35,6 +38,20 @@ def choose_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     return "bf16" if _multiplies_bf16(device) else "fp32"
+
+
+def keep_freed_memory() -> None:
+    """Have the C library keep what is freed, for the next update needs as much again.
+
+    By default glibc hands large blocks back to the system at once, and each of a network's
+    activations is then mapped and zeroed anew at every update, a tenth of its time on a CPU.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library has no mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # the largest that it takes
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

@@ -9,6 +9,7 @@ once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -16,7 +17,7 @@ import math
 import os
 import resource
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,8 +28,9 @@ from torch import Tensor, nn
 from robowm.errors import UserError
 from robowm.learning import checkpoint, randomness
 from robowm.learning import optimizer as optimizers
-from robowm.learning.device import autocast, choose_device, choose_precision
+from robowm.learning.device import autocast, choose_device, choose_precision, keep_freed_memory
 from robowm.learning.interrupt import StopOnSignal, only_run_in
+from robowm.learning.parallel import Group
 from robowm.learning.schedule import learning_rate_factor
 from robowm.spec import TaskSpec
 from robowm.tracking.protocol import Logger
@@ -73,7 +75,8 @@ class TrainerConfig:
       grad_clip: largest norm of the gradient of the model, and of each behaviour; 0 for no limit.
       precision: ``auto``, ``fp32`` or ``bf16`` (autocast; weights stay float32).
       compile: torch.compile over the losses.
-      threads: torch's own.
+      threads: torch's own, in each process.
+      processes: that share each batch. The noise that they draw depends on their number.
       keep: checkpoints kept.
       train_ratio: online only: replayed steps for each collected one.
       online_after: updates from the given data alone before the first collection.
@@ -95,6 +98,7 @@ class TrainerConfig:
     compile: bool = False
     device: str = "auto"
     threads: int = 1
+    processes: int = 1
     seed: int = 0
     log_every: int = 50
     checkpoint_every: int = 500
@@ -108,6 +112,7 @@ class TrainerConfig:
         positive = ("batch_size", "length", "threads", "log_every", "checkpoint_every", "keep")
         for name in (
             *positive,
+            "processes",
             "learning_rate",
             "behaviour_learning_rate",
             "train_ratio",
@@ -117,6 +122,11 @@ class TrainerConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UserError(f"learning.{name} is {value}: give a number above 0.")
+        if self.batch_size % self.processes:
+            raise UserError(
+                f"learning.processes is {self.processes}, which does not divide learning.batch_size, "
+                f"{self.batch_size}: give a number that does."
+            )
         if self.updates is None and self.minutes is None:
             raise UserError(
                 "neither learning.updates nor learning.minutes is set: give one of them."
@@ -169,6 +179,8 @@ class Trainer:
       collector: called for new episodes, which go to ``replay.add``. Its ``state_dict`` and
         ``load_state_dict`` are used where it has them.
       progress: called after each update with (step, updates, metrics), for a progress bar.
+      group: the processes that train together, ``config.processes`` of them. What follows happens in
+        all of them alike; the first alone writes, heeds signals and looks at the clock.
     """
 
     def __init__(
@@ -184,13 +196,22 @@ class Trainer:
         evaluate: Evaluate | None = None,
         collector: Collector | None = None,
         progress: Progress | None = None,
+        group: Group | None = None,
     ):
         config.check()
+        self.group = group or Group()
+        if self.group.size != config.processes:
+            raise ValueError(f"{self.group.size} processes train, expected {config.processes}")
+        if collector and self.group.size > 1:
+            raise UserError(
+                "collecting while training is for a single process: give learning.processes=1."
+            )
         self.config, self.replay, self.logger, self.spec = config, replay, logger, spec
         self.out = Path(out)
         self.resolved_config = dict(resolved_config)
         self._evaluate, self._collector, self._progress = evaluate, collector, progress
         torch.set_num_threads(config.threads)
+        keep_freed_memory()
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         # Any: both a module and, by their protocols, a WorldModel and Behaviours.
@@ -216,7 +237,8 @@ class Trainer:
         Raises :class:`UserError` where the checkpoint is damaged or does not fit, where another
         process trains into ``out``, and on a loss or gradient that is not finite.
         """
-        with only_run_in(self.out), StopOnSignal() as stop:
+        alone = only_run_in(self.out) if self.group.is_first else contextlib.nullcontext()
+        with alone, StopOnSignal() as stop:
             try:
                 self._begin()
                 self._loop(stop)
@@ -249,26 +271,31 @@ class Trainer:
                     "rate/resident_gib": _resident_gib(),
                     "rate/elapsed_s": clock.now(),
                 }
-            if self._evaluate and (self._due(self.config.evaluate_every) or finished):
+            evaluating = self._evaluate and self.group.is_first
+            if evaluating and (self._due(self.config.evaluate_every) or finished):
                 record |= self._evaluated()
             if record:
                 self.logger.log(self.step, record)
             if self._progress:
                 self._progress(self.step, self.updates, metrics)
             self._elapsed_s = clock.now()
-            if must_save or finished or stop.signal or self._due(self.config.checkpoint_every):
+            signal = self.group.of_first(stop.signal or 0)
+            if must_save or finished or signal or self._due(self.config.checkpoint_every):
                 self._save()
-            if stop.signal:
-                messages.warning("stopped by signal %d at update %d, saved", stop.signal, self.step)
+            if signal:
+                messages.warning("stopped by signal %d at update %d, saved", signal, self.step)
                 return
 
     def _update(self) -> tuple[Metrics, int]:
         """One optimiser step: its metrics, and how many frames it replayed."""
+        if not self.group.is_first:  # other noise than the first's, and not in need of being saved
+            torch.manual_seed((self.config.seed + self.step) * self.group.size + self.group.rank)
+        whole = {name: torch.as_tensor(value) for name, value in self.replay.sample().items()}
+        rows, length = next(iter(whole.values())).shape[:2]
         batch = {
-            name: torch.as_tensor(value).to(self.device, non_blocking=True)
-            for name, value in self.replay.sample().items()
+            name: value.to(self.device, non_blocking=True)
+            for name, value in self.group.share(whole).items()
         }
-        rows, length = next(iter(batch.values())).shape[:2]
         factor = learning_rate_factor(
             self.step,
             updates=self.updates,
@@ -281,11 +308,13 @@ class Trainer:
         with autocast(self.precision, self.device):
             total, metrics, states = self._losses_now(batch)
         total.backward()
+        numbers = _stack([total, *metrics.values()])
+        self.group.average([*_gradients(*self._modules()), *_averaged_buffers(*self._modules()), numbers])
         limit = self.config.grad_clip or math.inf
         # Apart, lest the pictures' gradient shrink a policy's.
         norms = [nn.utils.clip_grad_norm_(m.parameters(), limit) for m in self._modules()]
-        norm = torch.stack(norms).norm()
-        values = _numbers({"loss": total, "grad_norm": norm, **metrics})
+        loss, *means, norm = torch.cat([numbers, torch.stack(norms).norm()[None]]).tolist()
+        values = {"loss": loss, "grad_norm": norm, **dict(zip(metrics, means, strict=True))}
         if not (math.isfinite(values["loss"]) and math.isfinite(values["grad_norm"])):
             raise self._nonfinite(batch, values)
         self.optimizer.step()
@@ -312,6 +341,7 @@ class Trainer:
         with autocast(self.precision, self.device):
             total = torch.stack([b.echo(self.model, batch, states) for b in echoing]).sum()
         total.backward()
+        self.group.average(list(_gradients(*echoing)))
         for behaviour in echoing:
             nn.utils.clip_grad_norm_(behaviour.parameters(), self.config.grad_clip or math.inf)
         self.optimizer.step()
@@ -358,13 +388,14 @@ class Trainer:
         assert self.config.minutes is not None
         budget_s = 60 * self.config.minutes
         seconds = pace.seconds_per_update(self.step, budget_s / 2)
-        if seconds is None:
-            return False
         left_s = max(0.0, budget_s - pace.clock.now())
-        self.updates = self.step + int(left_s / seconds)
+        decided = self.group.of_first(0 if seconds is None else self.step + int(left_s / seconds))
+        if not decided:
+            return False
+        self.updates = decided
         messages.info(
             "%.3f s an update: %g minutes allow %d updates, which is fixed from here on",
-            seconds,
+            seconds or 0.0,
             self.config.minutes,
             self.updates,
         )
@@ -391,7 +422,8 @@ class Trainer:
     # Beginning, saving, resuming
 
     def _begin(self) -> None:
-        checkpoint.remove_leftovers(self.out)
+        if self.group.is_first:
+            checkpoint.remove_leftovers(self.out)
         if checkpoint.find(self.out) is None:
             randomness.seed_all(self.config.seed)
             self.logger.resume(0, {})
@@ -419,6 +451,8 @@ class Trainer:
         messages.info("going on from %s", saved.path)
 
     def _save(self) -> None:
+        if not self.group.is_first:
+            return
         collector_state = getattr(self._collector, "state_dict", None)
         checkpoint.save(
             self.out,
@@ -530,12 +564,19 @@ class _Means:
         self._sums = state
 
 
-def _numbers(metrics: Mapping[str, Tensor | float]) -> Metrics:
-    """Scalars as Python numbers, with one transfer from the device."""
-    values = [torch.as_tensor(value).detach().float().reshape(()) for value in metrics.values()]
-    device = next((v.device for v in values if v.device.type != "cpu"), torch.device("cpu"))
-    stacked = torch.stack([value.to(device) for value in values])
-    return dict(zip(metrics, stacked.tolist(), strict=True))
+def _stack(values: Iterable[Tensor | float]) -> Tensor:
+    """Scalars in one tensor, where the first of them is."""
+    scalars = [torch.as_tensor(value).detach().float().reshape(()) for value in values]
+    return torch.stack([scalar.to(scalars[0].device) for scalar in scalars])
+
+
+def _gradients(*modules: nn.Module) -> Iterator[Tensor]:
+    return (p.grad for module in modules for p in module.parameters() if p.grad is not None)
+
+
+def _averaged_buffers(*modules: nn.Module) -> Iterator[Tensor]:
+    """Running statistics, which each process moves by what it saw."""
+    return (b for module in modules for b in module.buffers() if b.is_floating_point())
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -59,9 +59,7 @@ class SamplingConfig:
       discount: a step; that of the critic.
       value: reading of the critic ensemble, ``min`` or ``mean_std``.
       value_std_penalty: standard deviations that ``mean_std`` takes off.
-      precision: ``fp32``, ``bf16`` or ``auto``, which is fp32: on a CPU with bf16 tiles (AMX) bf16
-        saved a tenth to a quarter of the time, and flipped discrete latents, so that candidates
-        changed places.
+      precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies in it.
     """
 
     kind: str = "mppi"

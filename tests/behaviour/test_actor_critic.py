@@ -53,7 +53,7 @@ def test_critic_learns_the_value_of_what_the_actor_does():
         hidden=32,
         layers=1,
         horizon=5,
-        starts=16,
+        starts=1.0,
         begin=0,
         interval=1,
         discount=0.9,
@@ -67,7 +67,7 @@ def test_critic_learns_the_value_of_what_the_actor_does():
 
 def test_improvement_moves_the_actor_beyond_its_demonstrations():
     config = ActorCriticConfig(
-        hidden=32, layers=1, horizon=5, starts=32, begin=0, interval=1, discount=0.9,
+        hidden=32, layers=1, horizon=5, starts=1.0, begin=0, interval=1, discount=0.9,
         imitation=0.05, improvement=1.0,
     )  # fmt: skip
     label = torch.tensor([0.0, 1.0])

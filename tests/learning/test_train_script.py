@@ -132,9 +132,11 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(data, tmp_path, capsys, setti
 
 
 @pytest.mark.slow
-def test_killed_at_three_random_moments_the_curve_is_the_same_to_the_bit(data, tmp_path):
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_three_random_moments_the_curve_is_the_same_to_the_bit(data, tmp_path, processes):
     draw = random.Random()
     settings = ("behaviour=actor_critic", "behaviour.begin=5", "learning.updates=30")
+    settings += (f"learning.processes={processes}",)
 
     def start(out):
         command = [sys.executable, str(SCRIPT), *arguments(data, out, *settings)]

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from robowm.learning.parallel import Group
 from robowm.learning.trainer import Trainer, TrainerConfig
 from robowm.spec import ActionSpec, ArraySpec, TaskSpec
 from robowm.tracking import TrackingConfig, make_logger
+from robowm.tracking.protocol import Loggers
 
 SPEC = TaskSpec(
     task="toy",
@@ -137,6 +139,7 @@ def make_trainer(
     evaluate=None,
     collector=None,
     tracking: TrackingConfig | None = None,
+    group: Group | None = None,
     **learning,
 ) -> Trainer:
     """A trainer of the toys; ``learning`` overrides a configuration that logs each update."""
@@ -156,12 +159,15 @@ def make_trainer(
         model or ToyModel(slowness_s),
         {"cloning": ToyBehaviour()},
         replay or ToyReplay(),
-        make_logger(tracking or TrackingConfig(), out, config),
+        Loggers({})
+        if group and not group.is_first
+        else make_logger(tracking or TrackingConfig(), out, config),
         out,
         SPEC,
         config,
         evaluate=evaluate,
         collector=collector,
+        group=group,
     )
 
 

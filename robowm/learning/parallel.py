@@ -1,0 +1,127 @@
+"""Several processes that train one model: each learns from its share of a batch, gradients are averaged.
+
+The update is the one that a single process would make with the whole batch, to rounding and to the
+noise that each draws. On a CPU this is what a second core is good for: the operations of a small
+model are too short to be divided among threads, its batch is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+from torch import multiprocessing as processes
+
+from robowm.errors import UserError
+
+PATIENCE = datetime.timedelta(minutes=30)  # the first may evaluate while the others wait
+
+
+class Lost(RuntimeError):
+    """Another process of the group is gone."""
+
+
+class Group:
+    """This process among ``size`` that train together, number ``rank`` of them; alone by default."""
+
+    def __init__(self, rank: int = 0, size: int = 1):
+        self.rank, self.size = rank, size
+
+    @property
+    def is_first(self) -> bool:
+        """The first alone logs, saves and heeds signals."""
+        return self.rank == 0
+
+    def share(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """This process's rows of a batch that every process drew alike."""
+        return {name: value[self.rank :: self.size] for name, value in batch.items()}
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over the processes; to the bit the same in all of them."""
+        if self.size == 1:
+            return
+        packed = torch.cat([tensor.flatten() for tensor in tensors])
+        with _noticing():
+            distributed.all_reduce(packed)
+        parts = (packed / self.size).split([tensor.numel() for tensor in tensors])
+        views = [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
+        torch._foreach_copy_(list(tensors), views)
+
+    def of_first(self, number: int) -> int:
+        """The first process's ``number``, in each."""
+        if self.size == 1:
+            return number
+        told = torch.tensor(number)
+        with _noticing():
+            distributed.broadcast(told, 0)
+        return int(told)
+
+
+@contextlib.contextmanager
+def launch(size: int, follow: Callable[..., object], *arguments: Any) -> Iterator[Group]:
+    """The group of this process and ``size - 1`` new ones, which call ``follow(group, *arguments)``.
+
+    Raises :class:`UserError` where one of them ends before its time.
+    """
+    if size == 1:
+        yield Group()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        meeting = f"file://{folder}/meeting"
+        others = processes.start_processes(
+            _follow, (size, meeting, follow, arguments), size - 1, join=False, daemon=True
+        ).processes
+        try:
+            with _joined(Group(0, size), meeting) as group:
+                yield group
+        except Lost as error:
+            for other in others:
+                other.join(5)
+            codes = [str(other.exitcode) for other in others if other.exitcode is not None]
+            raise UserError(
+                f"another of the {size} processes that train together ended (exit code "
+                f"{', '.join(codes) or 'unknown'}): the same command goes on from the last checkpoint; "
+                "where memory is short, use learning.processes=1 and another `out`."
+            ) from error
+        finally:
+            for other in others:
+                other.join(5)
+                other.kill()
+
+
+def _follow(
+    index: int, size: int, meeting: str, follow: Callable[..., object], arguments: tuple[Any, ...]
+) -> None:
+    try:
+        with _joined(Group(index + 1, size), meeting) as group:
+            follow(group, *arguments)
+    except (UserError, Lost):  # the first process meets the same error and says so, or is gone
+        sys.exit(1)
+
+
+@contextlib.contextmanager
+def _noticing() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # all that Gloo raises
+        raise Lost(str(error)) from error
+
+
+@contextlib.contextmanager
+def _joined(group: Group, meeting: str) -> Iterator[Group]:
+    # Gloo listens where the host's name points to, unless told: here, nobody else's business.
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    distributed.init_process_group(
+        "gloo", init_method=meeting, rank=group.rank, world_size=group.size, timeout=PATIENCE
+    )
+    try:
+        yield group
+    finally:
+        distributed.destroy_process_group()
