@@ -66,14 +66,13 @@ class Trained:
         return BeliefAgent(self.model, self.spec, self._behaviour(kind).policy)
 
     def planner(self, config: Any, proposals: str | None = None, seed: int = 0) -> BeliefAgent:
-        """A planner; the behaviour ``proposals`` proposes to it and gives its terminal value.
-
-        ``config`` is the dataclass beside a planner. Without ``proposals`` the behaviour is
-        ``actor_critic`` where there is one, else ``cloning``, which has no value.
+        """A planner that searches around the policy of the behaviour ``proposals``: by default the
+        cloned one, which is the floor that a planner must not fall below. The terminal value is that
+        of the behaviour that has one. ``config`` is the dataclass beside a planner.
         """
-        default = "actor_critic" if "actor_critic" in self.behaviours else "cloning"
-        behaviour = self._behaviour(proposals or default)
-        planner = make_planner(config, self.model, behaviour, self.spec, seed)
+        policy = self._behaviour(proposals or "cloning")
+        valued = next((b for b in self.behaviours.values() if hasattr(b, "critic")), None)
+        planner = make_planner(config, self.model, policy, valued, self.spec, seed)
         return BeliefAgent(self.model, self.spec, planner)
 
     def _behaviour(self, kind: str) -> Any:
@@ -87,17 +86,24 @@ class Trained:
         return self.behaviours[kind]
 
 
-def make_planner(config: Any, model: Any, behaviour: Any, spec: TaskSpec, seed: int = 0) -> Planner:
-    """The planner of ``config`` over trained modules, which it may copy in a lower precision."""
+def make_planner(
+    config: Any, model: Any, policy: Any, valued: Any, spec: TaskSpec, seed: int = 0
+) -> Planner:
+    """The planner of ``config`` over trained modules, which it may copy in a lower precision.
+
+    Args:
+      policy: the behaviour that proposes; valued: the one whose critic ends a plan, or None.
+    """
     precision = choose_precision(config.precision, next(model.parameters()).device)
     if precision == "bf16":
-        model, behaviour = in_bfloat16(model), in_bfloat16(behaviour)
+        model, policy = in_bfloat16(model), in_bfloat16(policy)
+        valued = None if valued is None else in_bfloat16(valued)
     return PLANNERS[config.kind](
         dataclasses.replace(config, precision=precision),
         model,
         spec.action,
-        policy=behaviour.policy,
-        critic=getattr(behaviour, "critic", None),
+        policy=policy.policy,
+        critic=None if valued is None else valued.critic,
         seed=seed,
     )
 
@@ -130,7 +136,7 @@ class AgentConfig:
       name: one of :data:`NAMES`.
       checkpoint: for those of :data:`LEARNED`.
       planner: dataclass beside a planner, for ``planner``.
-      proposals: behaviour that proposes to it; none is the best there is.
+      proposals: behaviour that proposes to it; none is the cloned policy.
     """
 
     name: str

@@ -93,6 +93,9 @@ def choose_renderer() -> None:
     """
     if not sys.platform.startswith("linux"):
         return
+    # Mesa's software renderer shares small pictures among threads that then wait for each other: a
+    # picture of 64 x 64 takes 0.6 ms with two of them and 0.35 ms in the caller's own.
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
     if not chosen:
         for name, library in LIBRARIES.items():

@@ -201,7 +201,7 @@ def plan_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Ro
     model: Any
     model, behaviours = _modules(config, spec)
     behaviour: Any = behaviours[config.behaviour.kind]
-    for module in (model, behaviour):
+    for module in (model, *behaviours.values()):
         module.to(device).eval()
     planner_config = config.planner
     size = f"{planner_config.samples} x {planner_config.iterations} x {planner_config.horizon}"
@@ -209,7 +209,11 @@ def plan_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Ro
     for precision in PRECISIONS:
         say(f"{planner_config.kind}, {precision}")
         planner = agents.make_planner(
-            dataclasses.replace(planner_config, precision=precision), model, behaviour, spec
+            dataclasses.replace(planner_config, precision=precision),
+            model,
+            behaviours["cloning"],
+            behaviour if hasattr(behaviour, "critic") else None,
+            spec,
         )
         agent = BeliefAgent(model, spec, planner)
         agent.act(observation)

@@ -40,8 +40,7 @@ class Evaluate:
       episodes: starts, the same for every agent.
       seed: of the first; the others follow.
       split: train, validation, test, or a shift.
-      proposals: behaviour that proposes to the planner and values where its plans end, actor_critic
-        or cloning (which knows no value); none is the first that was trained.
+      proposals: behaviour that proposes to the planner; none is the cloned policy.
       workers: processes.
       threads: torch's own, in this process; each of several workers has one.
       films: successes and failures shown, of each agent.

@@ -87,11 +87,11 @@ class TrainerConfig:
     batch_size: int = 16
     length: int = 16
     optimizer: str = "adamw"
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     behaviour_learning_rate: float = 2e-3
     behaviour_echo: int = 2
     weight_decay: float = 0.0
-    warmup: int = 200
+    warmup: int = 100
     decay: float = 0.05
     grad_clip: float = 10.0
     precision: str = "auto"
@@ -309,7 +309,9 @@ class Trainer:
             total, metrics, states = self._losses_now(batch)
         total.backward()
         numbers = _stack([total, *metrics.values()])
-        self.group.average([*_gradients(*self._modules()), *_averaged_buffers(*self._modules()), numbers])
+        self.group.average(
+            [*_gradients(*self._modules()), *_averaged_buffers(*self._modules()), numbers]
+        )
         limit = self.config.grad_clip or math.inf
         # Apart, lest the pictures' gradient shrink a policy's.
         norms = [nn.utils.clip_grad_norm_(m.parameters(), limit) for m in self._modules()]

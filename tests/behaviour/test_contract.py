@@ -12,7 +12,9 @@ from tests.models.conftest import random_batch, task_spec
 
 SMALL = {
     "cloning": CloningConfig(hidden=16, layers=1),
-    "actor_critic": ActorCriticConfig(hidden=16, layers=1, critics=3, horizon=3, starts=0.5, begin=0),
+    "actor_critic": ActorCriticConfig(
+        hidden=16, layers=1, critics=3, horizon=3, starts=0.5, begin=0
+    ),
 }
 
 

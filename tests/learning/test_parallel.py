@@ -83,7 +83,7 @@ def test_a_process_that_dies_ends_the_run_with_a_sentence(tmp_path):
 
 
 def test_minutes_are_settled_by_the_first(tmp_path):
-    result = run(tmp_path, 2, updates=None, minutes=0.01)
+    result = run(tmp_path, 2, updates=None, minutes=0.05)
     assert result.updates == result.step > 10
 
 
