@@ -15,11 +15,13 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from robowm import cli
+from robowm import agents, cli
 from robowm.config import TaskConfig
+from robowm.data.collect import OnlineCollector
+from robowm.data.disturbance import DisturbanceConfig
 from robowm.data.replay import ReplayConfig, SequenceReplay
 from robowm.data.store import open_dataset
-from robowm.errors import UserError
+from robowm.errors import UserError, unknown
 from robowm.learning import parallel, randomness
 from robowm.learning.build import build
 from robowm.learning.trainer import Result, Trainer, TrainerConfig
@@ -29,11 +31,27 @@ from robowm.tracking.protocol import Loggers
 
 
 @dataclasses.dataclass
+class Online:
+    """Episodes collected while training, after ``learning.online_after`` updates.
+
+    Attributes:
+      agent: who drives: planner, actor or cloning; null collects nothing.
+      seed: of the first episode, beyond those of the data; the others follow.
+      disturbance: what pushes the agent off its path.
+    """
+
+    agent: str | None = None
+    seed: int = 1_000_000
+    disturbance: DisturbanceConfig = field(default_factory=DisturbanceConfig)
+
+
+@dataclasses.dataclass
 class Train:
     """The whole configuration.
 
     Attributes:
       data: folder that collect.py wrote.
+      planner: for online.agent=planner.
       out: folder of the run: checkpoints, metrics.jsonl, videos. One that holds a run is resumed.
     """
 
@@ -42,6 +60,8 @@ class Train:
     behaviour: Any = MISSING
     learning: TrainerConfig = field(default_factory=TrainerConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    planner: Any = MISSING
+    online: Online = field(default_factory=Online)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     data: str = MISSING
     out: str = "outputs/train"
@@ -65,12 +85,17 @@ def train(group: parallel.Group, config: Train) -> Result:
         seed=config.learning.seed,
         memory_limit_gib=config.replay.memory_limit_gib,
         discount=config.replay.discount,
+        added=Path(config.out) / "online",
     )
     randomness.seed_all(config.learning.seed)
     model, behaviours = build(config.model, config.behaviour, dataset.spec)
     settings = dataclasses.asdict(config)
     out = Path(config.out)
     first = group.is_first
+    collector = None
+    if config.online.agent is not None:
+        trained = agents.Trained(out, 0, config.task, dataset.spec, model, behaviours)
+        collector = online_collector(config, trained)
     with progress_bar() if first else contextlib.nullcontext() as progress:
         return Trainer(
             config.learning,
@@ -81,9 +106,28 @@ def train(group: parallel.Group, config: Train) -> Result:
             out,
             dataset.spec,
             settings,
+            collector=collector,
             progress=progress,
             group=group,
         ).run()
+
+
+def online_collector(config: Train, trained: agents.Trained) -> OnlineCollector:
+    """What is being trained, acting in its own environment, beside the expert that labels."""
+    import robowm_envs
+    from robowm_envs.expert import Expert
+
+    online = config.online
+    if online.agent not in agents.LEARNED:
+        raise unknown("online.agent", str(online.agent), agents.LEARNED)
+
+    def make_driver() -> Any:
+        if online.agent == "planner":
+            return trained.planner(config.planner)
+        return trained.policy(agents.POLICIES[str(online.agent)])
+
+    env = robowm_envs.make(**config.task.arguments())
+    return OnlineCollector(env, Expert, make_driver, online.disturbance, online.seed)
 
 
 def check_task(spec: TaskSpec, task: TaskConfig, data: str) -> None:

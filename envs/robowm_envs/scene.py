@@ -17,7 +17,7 @@ TABLE_HALF_SIZE_M = np.array([0.30, 0.38])
 # The tool point may be commanded anywhere in this box (world frame; the table's top is z = 0).
 WORKSPACE_LOW_M = np.array([0.30, -0.26, 0.012])
 WORKSPACE_HIGH_M = np.array([0.68, 0.26, 0.30])
-# Joint 7 reaches every yaw in this interval from anywhere in the workspace.
+# Joint 7 reaches every yaw in this interval but for a far corner: at its ends it falls short.
 YAW_LIMIT_RAD = 1.95
 
 TABLE_RGB = (0.62, 0.58, 0.50)

@@ -86,6 +86,42 @@ class CollectConfig:
         self.disturbance.check()
 
 
+class OnlineCollector:
+    """One more episode at each call, driven by what is being learned and labelled by the expert.
+
+    Args:
+      env: to act in; closed by whoever made it.
+      make_driver: the agent of now; called for each episode.
+      seed: of the first episode; the others follow.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        make_expert: MakeExpert,
+        make_driver: Callable[[], Expert],
+        disturbance: DisturbanceConfig,
+        seed: int,
+    ):
+        disturbance.check()
+        self._env, self._expert, self._make_driver = env, make_expert(env), make_driver
+        self._disturbance, self._seed = disturbance, seed
+
+    def __call__(self) -> list[Episode]:
+        seed, self._seed = self._seed, self._seed + 1
+        return [
+            collect_episode(
+                self._env, self._expert, seed, self._disturbance, driver=self._make_driver()
+            )
+        ]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._seed = state["seed"]
+
+
 @dataclasses.dataclass(frozen=True)
 class Collected:
     """Told of each episode as it ends.
@@ -109,8 +145,11 @@ def collect_episode(
     seed: int,
     disturbance: DisturbanceConfig | None = None,
     extra_steps: int | None = 8,
+    driver: Expert | None = None,
 ) -> Episode:
-    """One episode of ``env``, driven by ``expert`` and pushed by ``disturbance``.
+    """One episode of ``env``, driven by ``expert`` or ``driver`` and pushed by ``disturbance``.
+
+    The labels are the expert's, whoever drives (DAgger, Ross et al. 2011, arXiv:1011.0686).
 
     It ends with the world, at the time limit, or once success has lasted ``extra_steps`` steps
     (None: goes on to the time limit).
@@ -121,11 +160,13 @@ def collect_episode(
     disturb = Disturbance(disturbance or DisturbanceConfig(clean=1.0), spec.action, stream)
     step = env.reset(seed=seed)
     expert.reset()
+    if driver is not None:
+        driver.reset()
     track = _Track(env, step.observation)
     succeeded = 0
     while not step.last() and (extra_steps is None or succeeded <= extra_steps):
         label = np.asarray(expert.act(step.observation), np.float32)
-        action = disturb(label)
+        action = disturb(label if driver is None else driver.act(step.observation))
         step = env.step(action)
         track.add(step, action, label)
         succeeded = succeeded + 1 if track.success[-1] else 0

@@ -55,7 +55,8 @@ class SamplingConfig:
       momentum: share of the old mean that is kept in refitting.
       select: what may be executed in place of the policy's mode: the refitted ``mean``, the
         ``best`` sequence, or ``argmax``, whichever of the two scores higher.
-      trust_margin: a plan replaces the policy's mode only where it scores higher by more than this.
+      trust_margin: a plan replaces the policy's mode only where it scores higher by more than this:
+        of many scores the best is the most overrated one.
       discount: a step; that of the critic.
       value: reading of the critic ensemble, ``min`` or ``mean_std``.
       value_std_penalty: standard deviations that ``mean_std`` takes off.
@@ -68,15 +69,15 @@ class SamplingConfig:
     horizon: int = 6
     elites: int = 32
     policy_samples: int = 24
-    policy_prior: float = 0.0
-    init_std: float = 0.5
+    policy_prior: float = 0.2
+    init_std: float = 0.3
     min_std: float = 0.05
     max_std: float = 1.0
     noise_scale: list[float] | None = None
     switch_flip: float = 0.05
     momentum: float = 0.1
     select: str = "argmax"
-    trust_margin: float = 0.0
+    trust_margin: float = 0.3
     discount: float = 0.97
     value: str = "min"
     value_std_penalty: float = 1.0

@@ -8,7 +8,9 @@ from robowm.planning import PLANNERS
 from robowm.planning.agent import BeliefAgent
 from robowm.planning.mppi import MPPIConfig
 
-CONFIG = MPPIConfig(samples=64, policy_samples=8, discount=1.0)
+CONFIG = MPPIConfig(
+    samples=64, policy_samples=8, discount=1.0, init_std=0.5, policy_prior=0.0, trust_margin=0.0
+)
 
 
 class Recorder:
