@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from omegaconf import MISSING
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from robowm import agents, cli
 from robowm.config import TaskConfig
@@ -35,6 +35,7 @@ from robowm.learning import randomness
 from robowm.learning.build import build
 from robowm.learning.device import choose_device
 from robowm.learning.trainer import Trainer, TrainerConfig
+from robowm.nets.precision import in_bfloat16
 from robowm.planning.agent import BeliefAgent
 from robowm.spec import TaskSpec
 from robowm.tracking import TrackingConfig, make_logger
@@ -52,7 +53,8 @@ class Benchmark:
       steps: env: steps in a timed call.
       vector_envs, vector_processes: env: how many at once.
       data: train: folder that collect.py wrote; None collects a few episodes.
-      batch_size, length, compile: train: as in ``learning`` of train.py.
+      batch_size, length: train: as in ``learning`` of train.py.
+      compile: train and plan: torch.compile over the losses, and over an imagined step.
       out: folder of the results.
     """
 
@@ -227,6 +229,12 @@ def plan_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Ro
         yield duration(
             f"{planner_config.kind} in {precision}", size, timing, parameters_M=parameters
         )
+    say("one imagined step" + (", compiled" if config.compile else ""))
+    rows = planner_config.samples
+    imagine = _imagined_step(config, model, behaviours["cloning"], device, rows)
+    name = "compiled" if config.compile else "eager"
+    for part, step in imagine.items():
+        yield duration(f"{part} in bf16, {name}", f"{rows} rows", measure(step, many))
     say("agent")
     agent = BeliefAgent(model, spec, planner)
     for name, function in (
@@ -235,6 +243,34 @@ def plan_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Ro
     ):
         call = functools.partial(function, observation)
         yield duration(name, _cameras(config.task).lstrip(", "), measure(call, config.timing))
+
+
+def _imagined_step(
+    config: Benchmark, model: Any, policy: Any, device: torch.device, rows: int
+) -> dict[str, Callable[[], object]]:
+    """What a planner does most: a step of the model, and the policy's opinion of an action."""
+    model, policy = in_bfloat16(model), in_bfloat16(policy)
+    state = {k: v.float() for k, v in model.initial(rows).items()}
+    action = torch.zeros(rows, policy.head.switch.numel(), device=device)
+
+    def policy_of(state: Any) -> Tensor:
+        proposal: Tensor = policy.policy(model.feat(state)).log_prob(action)
+        return proposal
+
+    def prepared(function: Callable[..., Any], *arguments: Any) -> Callable[[], object]:
+        if config.compile:  # weights are constants here: they are packed once
+            function = torch.compile(function, dynamic=False, options={"freezing": True})
+
+        def call() -> object:
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+                return function(*arguments)
+
+        return call
+
+    return {
+        "imagined step": prepared(model.step, state, action),
+        "policy": prepared(policy_of, state),
+    }
 
 
 SUITES = {"env": env_suite, "train": train_suite, "plan": plan_suite}

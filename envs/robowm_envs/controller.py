@@ -43,13 +43,14 @@ class HandController:
         physics = self._physics
         move = action[:4] * SCALE[:4]
         measured = physics.hand_position()
-        position = np.clip(self.position + move[:3], scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M)
+        position = _within(self.position + move[:3], scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M)
         reach = LEASH_M + np.abs(move[:3])
-        self.position = np.clip(position, measured - reach, measured + reach)
-        yaw = np.clip(self.yaw + move[3], -scene.YAW_LIMIT_RAD, scene.YAW_LIMIT_RAD)
+        self.position = _within(position, measured - reach, measured + reach)
+        turn = float(move[3])
+        yaw = min(max(self.yaw + turn, -scene.YAW_LIMIT_RAD), scene.YAW_LIMIT_RAD)
         behind = geometry.wrap(yaw - physics.hand_yaw())
-        leash = LEASH_RAD + abs(move[3])
-        self.yaw = float(yaw - behind + np.clip(behind, -leash, leash))
+        leash = LEASH_RAD + abs(turn)
+        self.yaw = yaw - behind + min(max(behind, -leash), leash)
         self.closed = bool(action[4] > 0)
         start = self.joint_target
         self.joint_target = ik.solve(
@@ -91,3 +92,8 @@ class HandController:
     @property
     def size(self) -> int:
         return 5 + 2 * len(self.joint_target)
+
+
+def _within(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """np.clip, at a third of its time for a handful of numbers."""
+    return np.minimum(np.maximum(x, low), high)

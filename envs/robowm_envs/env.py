@@ -286,7 +286,8 @@ class ManipulationEnv(dm_env.Environment):
         for name, vector in vectors.items():
             spec: Any = self._specs[name]
             # Clipped so that the bounds are a promise: they become the normalisation.
-            observation[name] = np.clip(vector, spec.minimum, spec.maximum).astype(np.float32)
+            bounded = np.minimum(np.maximum(vector, spec.minimum), spec.maximum)
+            observation[name] = bounded.astype(np.float32)
         return observation
 
     def _proprio(self) -> np.ndarray:
