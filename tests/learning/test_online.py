@@ -57,7 +57,7 @@ def test_a_collector_goes_on_with_the_next_seed():
     assert collector()[0].info["seed"] == 7 and collector.state_dict() == {"seed": 8}
 
 
-@pytest.mark.parametrize("agent", ["planner", "cloning"])
+@pytest.mark.parametrize("agent", [pytest.param("planner", marks=pytest.mark.slow), "cloning"])
 def test_what_is_learned_drives_and_resuming_is_exact(data, tmp_path, agent):
     settings = [f"online.agent={agent}", "learning.online_after=2", "learning.checkpoint_every=3"]
     settings += ["planner.samples=32", "planner.iterations=1"]

@@ -68,6 +68,7 @@ def test_two_processes_learn_what_one_learns_from_the_whole_batch(tmp_path):
         torch.testing.assert_close(weight, second.weights[name], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_processes_with_noise_resume_to_the_bit(tmp_path):
     run(tmp_path / "whole", 2, ToyModel, decay=1.0)
     run(tmp_path / "parts", 2, ToyModel, decay=1.0, updates=5)
