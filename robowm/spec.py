@@ -201,6 +201,12 @@ class TaskSpec:
                 "collect the data or train the checkpoint again."
             ) from error
 
+    def looks_like(self, other: TaskSpec) -> bool:
+        """Whether both show and take the same arrays within the same bounds, whatever they ask for."""
+        return self == dataclasses.replace(
+            other, task=self.task, time_limit_steps=self.time_limit_steps
+        )
+
     def check_same(self, other: TaskSpec, what: str) -> None:
         """Raise where data, model and environment do not speak of the same arrays."""
         for room in ("observation", "privileged"):
