@@ -20,6 +20,7 @@ from robowm_envs.tasks.base import HOLD_STEPS
 
 OBSERVATIONS = ("pixels", "state")
 LIFTED_M = 0.04
+SPOILT = 0.5  # what is left of the reward once success is forfeited
 
 
 class ManipulationEnv(dm_env.Environment):
@@ -72,7 +73,7 @@ class ManipulationEnv(dm_env.Environment):
         self._size = (image_size, image_size)
         self._state_mode = observation == "state"
         self._next_episode = int(seed)
-        scene_ = scene.build(arm, task.thing, task.marker)
+        scene_ = scene.build(arm, task.things, task.marker)
         self.physics = Physics(scene_)
         self.controller = controller.HandController(self.physics)
         self._conditions = Conditions(scene_)
@@ -97,8 +98,8 @@ class ManipulationEnv(dm_env.Environment):
         self._next_episode = self.episode + 1
         draw = Draw(self.split, self.episode, self._groups)
         self._conditions.apply(randomisation.draw_conditions(draw, self.task.ranges))
-        half_size = self.physics.object_half_size() if self.physics.has_object else None
-        self._place(self.task.draw_start(draw, half_size))
+        sizes = [self.physics.object_half_size(i) for i in self.physics.objects]
+        self._place(self.task.draw_start(draw, np.array(sizes)))
         self._forget()
         return dm_env.restart(self._observe())
 
@@ -124,6 +125,8 @@ class ManipulationEnv(dm_env.Environment):
         self._steps += 1
         self._remember()
         reward, lost = self.task.reward(self.physics, self.goal), self.task.is_lost(self.physics)
+        if self._violated:
+            reward *= SPOILT
         self._over = lost or self._steps >= self.time_limit_steps
         if lost:
             return dm_env.termination(reward, self._observe())
@@ -146,29 +149,39 @@ class ManipulationEnv(dm_env.Environment):
         return dict(self._privileged_specs)
 
     def privileged(self) -> dict[str, np.ndarray]:
-        """What only a simulator knows: targets to learn from, never inputs."""
+        """What only a simulator knows: targets to learn from, never inputs.
+
+        The pose of each object; contact and slip are those of the object that is grasped, or else
+        nearest to the hand.
+        """
         physics = self.physics
         if not physics.has_object:
             return {"object_position": self.goal.position.astype(np.float32)}
-        turn = self.yaw_order * physics.object_yaw()
-        return {
-            "object_position": physics.object_position().astype(np.float32),
-            "object_yaw": np.array([np.sin(turn), np.cos(turn)], np.float32),
-            "contact": np.array(physics.touches(), np.float32),
-            "slip": np.array([min(physics.slip_speed(), 1.0)], np.float32),
-        }
+        told = {}
+        for i, name in enumerate(physics.names):
+            turn = self.yaw_order * physics.object_yaw(i)
+            told[f"{name}_position"] = physics.object_position(i).astype(np.float32)
+            told[f"{name}_yaw"] = np.array([np.sin(turn), np.cos(turn)], np.float32)
+        i = physics.handled()
+        told["contact"] = np.array(physics.touches(i), np.float32)
+        told["slip"] = np.array([min(physics.slip_speed(i), 1.0)], np.float32)
+        return told
 
     def metrics(self) -> dict[str, float]:
         """How things stand: ``success`` (held for 0.5 s, now), errors now; the rest since reset."""
         position, rotation = self.task.errors(self.physics, self.goal)
-        return {
+        metrics = {
             "success": float(self._held >= HOLD_STEPS),
             "position_error_m": position,
             "rotation_error_rad": rotation,
             "grasped": float(self._grasped),
             "lifted": float(self._lifted),
             "dropped": float(self._dropped),
+            **self.task.metrics(self.physics, self.goal),
         }
+        if self.task.violation:
+            metrics[self.task.violation] = float(self._violated)
+        return metrics
 
     def conditions(self) -> dict[str, float]:
         """The numbers that randomisation chose for this episode."""
@@ -198,12 +211,19 @@ class ManipulationEnv(dm_env.Environment):
                 self.goal.to_vector(),
                 [self._conditions.current[name] for name in randomisation.NAMES],
                 [*counts, *latches, self._over, self.episode],
+                [self._violated] if self.task.violation else [],
             ]
         )
 
     def set_state(self, state: np.ndarray) -> None:
         """Go back to what :meth:`get_state` gave, in this or another environment of the same task."""
-        sizes = [self.physics.state_size, self.controller.size, 4, len(randomisation.NAMES), 7]
+        sizes = [
+            self.physics.state_size,
+            self.controller.size,
+            self.task.goal_size,
+            len(randomisation.NAMES),
+            8 if self.task.violation else 7,
+        ]
         state = np.asarray(state, np.float64)
         if state.shape != (sum(sizes),):
             raise EnvError(
@@ -214,10 +234,11 @@ class ManipulationEnv(dm_env.Environment):
         self._conditions.apply(dict(zip(randomisation.NAMES, conditions.tolist(), strict=True)))
         self.physics.set_state(physics)
         self.controller.from_vector(control)
-        self.goal = Goal.from_vector(goal)
+        self.goal = self.task.goal_from_vector(goal)
         self._steps, self._held = int(memory[0]), int(memory[1])
         self._grasped, self._lifted, self._dropped, self._over = map(bool, memory[2:6])
         self.episode = int(memory[6])
+        self._violated = bool(memory[7:].any())
 
     # Inside
 
@@ -235,29 +256,41 @@ class ManipulationEnv(dm_env.Environment):
         physics.data.ctrl[physics.arm_actuators] = joints
         if start.object_position is not None:
             physics.place_object(start.object_position, start.object_yaw)
+        for i, (position, yaw) in enumerate(start.others, 1):
+            physics.place_object(position, yaw, i)
         self.goal = start.goal
-        marker = self.goal.position.copy()
-        if self.task.marker == "bar":
-            marker[2] = 0.0009  # a leaf on the table
-        physics.place_target(marker, self.goal.yaw)
+        self._show_goal()
         physics.forward()
         self.controller.reset()
 
+    def _show_goal(self) -> None:
+        marked = {"none": 0, "bar": 1, "ball": 1, "bars": len(self.task.things)}[self.task.marker]
+        for i in range(marked):
+            goal = self.goal.of(i)
+            marker = goal.position.copy()
+            if self.task.marker != "ball":
+                marker[2] = 0.0009  # a leaf on the table
+            self.physics.place_target(marker, goal.yaw, i)
+
     def _forget(self) -> None:
         self._steps = self._held = 0
-        self._grasped = self._lifted = self._dropped = self._over = False
+        self._grasped = self._lifted = self._dropped = self._over = self._violated = False
 
     def _remember(self) -> None:
-        physics = self.physics
-        self._held = self._held + 1 if self.task.is_solved(physics, self.goal) else 0
-        if not physics.has_object:
-            return
-        bottom = physics.object_position()[2] - physics.object_half_size()[2]
-        held, up = physics.grasped(), bottom > LIFTED_M
-        self._grasped |= held
-        self._lifted |= held and up
-        # In the air and in nobody's hand, after having been held there: it falls.
-        self._dropped |= self._lifted and bottom > 0.01 and not physics.hand_touches_object()
+        physics, task = self.physics, self.task
+        if task.violation:
+            self._violated |= task.is_violated(physics, self.goal)
+        counts = not self._violated and task.is_solved(physics, self.goal)
+        self._held = self._held + 1 if counts else 0
+        for i in physics.objects:
+            bottom = physics.object_position(i)[2] - physics.object_half_size(i)[2]
+            held, up = physics.grasped(i), bottom > LIFTED_M
+            self._grasped |= held
+            self._lifted |= bool(held and up)
+            # In the air and in nobody's hand, after having been held there: it falls.
+            self._dropped |= (
+                self._lifted and physics.is_airborne(i) and not physics.hand_touches_object(i)
+            )
 
     def _check_action(self, action: np.ndarray) -> np.ndarray:
         array = np.asarray(action, np.float32)
@@ -306,14 +339,16 @@ class ManipulationEnv(dm_env.Environment):
         physics = self.physics
         if not physics.has_object:
             return self.goal.position - physics.hand_position()
-        turn, long_axis = self.yaw_order * physics.object_yaw(), physics.object_rotation()[:, 0]
-        return np.concatenate(
-            [
-                physics.object_position(),
+        parts = []
+        for i in physics.objects:
+            turn = self.yaw_order * physics.object_yaw(i)
+            long_axis = physics.object_rotation(i)[:, 0]
+            parts += [
+                physics.object_position(i),
                 [np.sin(turn), np.cos(turn), abs(long_axis[2])],
-                physics.object_velocity()[:3],
+                physics.object_velocity(i)[:3],
             ]
-        )
+        return np.concatenate(parts)
 
     def _build_specs(self) -> dict[str, specs.Array]:
         physics, low, high = self.physics, scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M
@@ -330,8 +365,11 @@ class ManipulationEnv(dm_env.Environment):
         if self._state_mode:
             bounds = [*low[:2] - 0.05, 0.0], [*high[:2] + 0.05, high[2]]
             if physics.has_object:
+                n = len(physics.objects)
                 built["object"] = _bounded(
-                    "object", [*bounds[0], -1, -1, 0, -1, -1, -1], [*bounds[1], 1, 1, 1, 1, 1, 1]
+                    "object",
+                    [*bounds[0], -1, -1, 0, -1, -1, -1] * n,
+                    [*bounds[1], 1, 1, 1, 1, 1, 1] * n,
                 )
             else:
                 built["object"] = _bounded("object", low - high, high - low)
@@ -340,9 +378,12 @@ class ManipulationEnv(dm_env.Environment):
     def _build_privileged_specs(self) -> dict[str, specs.Array]:
         low = scene.WORKSPACE_LOW_M - [0.05, 0.05, 0.012]
         high = scene.WORKSPACE_HIGH_M + [0.05, 0.05, 0.0]
-        built: dict[str, specs.Array] = {"object_position": _bounded("object_position", low, high)}
+        built: dict[str, specs.Array] = {}
+        for name in self.physics.names or ("object",):
+            built[f"{name}_position"] = _bounded(f"{name}_position", low, high)
+            if self.physics.has_object:
+                built[f"{name}_yaw"] = _bounded(f"{name}_yaw", [-1, -1], [1, 1])
         if self.physics.has_object:
-            built["object_yaw"] = _bounded("object_yaw", [-1, -1], [1, 1])
             built["contact"] = _bounded("contact", [0, 0], [1, 1])
             built["slip"] = _bounded("slip", [0], [1])
         return built

@@ -1,4 +1,5 @@
-"""An elongated box: its long side tells its yaw, its short side fits the gripper."""
+"""Elongated boxes: the long side tells the yaw, the short side of those that are picked up fits the
+gripper."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from robowm_envs import geometry
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A rigid bar of square section and even density.
+    """A rigid box of even density.
 
     Attributes:
       half_size_m: half of its edges; x is the long one.
@@ -19,6 +20,7 @@ class Box:
       friction: sliding coefficient against everything that it touches.
       rgb: colour.
       yaw_order: turns about the vertical by 2 pi / yaw_order leave it as it was.
+      name: of its body, and of what is told of it; the first thing of a scene is ``object``.
       symmetries: [K, 3, 3] rotations that leave it as it was.
     """
 
@@ -27,10 +29,20 @@ class Box:
     friction: float
     rgb: tuple[float, float, float]
     yaw_order: int = 2
+    name: str = "object"
 
     @property
     def symmetries(self) -> np.ndarray:
-        return geometry.SQUARE_BAR
+        is_square = self.half_size_m[1] == self.half_size_m[2]
+        return geometry.SQUARE_BAR if is_square else geometry.BRICK
 
 
 BAR = Box(half_size_m=(0.055, 0.020, 0.020), mass_kg=0.15, friction=1.0, rgb=(0.90, 0.12, 0.10))
+# To put a bar on: too wide for the gripper, and heavy enough to stay when it is touched.
+BASE = Box((0.060, 0.032, 0.018), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base")
+# Hues a third of the circle apart: no shift of colour makes one look like another.
+SMALL_BARS = (
+    Box((0.035, 0.015, 0.015), mass_kg=0.06, friction=1.0, rgb=(0.90, 0.12, 0.10)),
+    Box((0.035, 0.015, 0.015), mass_kg=0.06, friction=1.0, rgb=(0.12, 0.80, 0.15), name="green"),
+    Box((0.035, 0.015, 0.015), mass_kg=0.06, friction=1.0, rgb=(0.10, 0.25, 0.90), name="blue"),
+)
