@@ -19,7 +19,7 @@ from robowm.behaviour.baselines import NothingAgent, RandomAgent
 from robowm.config import TaskConfig, config_class, typed
 from robowm.data.collect import collect_episode
 from robowm.errors import UserError, unknown
-from robowm.learning import checkpoint
+from robowm.learning import checkpoint, pretrained
 from robowm.learning.build import build
 from robowm.learning.device import choose_device, choose_precision
 from robowm.models import MODELS
@@ -109,11 +109,12 @@ def make_planner(
 
 
 def load(path: str | Path, device: str = "auto") -> Trained:
-    """Read a checkpoint: a run's folder, its ``checkpoints`` or one step folder.
+    """Read a checkpoint: a run's folder, its ``checkpoints``, one step folder, or the name of one that
+    is shipped (:mod:`robowm.learning.pretrained`).
 
     Raises :class:`UserError` where it is missing, damaged or of another version.
     """
-    saved = checkpoint.load(path)
+    saved = find(path)
     configs = {
         name: typed(config_class(registry, saved.config[name]["kind"]), saved.config[name])
         for name, registry in (("model", MODELS), ("behaviour", BEHAVIOURS))
@@ -126,6 +127,23 @@ def load(path: str | Path, device: str = "auto") -> Trained:
         module.to(where).eval().requires_grad_(False)
     task = typed(TaskConfig, saved.config["task"])
     return Trained(saved.path, saved.step, task, saved.spec, model, behaviours)
+
+
+def find(path: str | Path) -> checkpoint.Checkpoint:
+    """A checkpoint by its folder or, where there is no such folder, by its name."""
+    name = str(path)
+    if Path(path).exists() or "/" in name:
+        shipped = Path(path) / "card.json"
+        if shipped.is_file():
+            return pretrained.read(Path(path), Path(path).name)
+        return checkpoint.load(path)
+    known = pretrained.names()
+    if name not in known:
+        raise UserError(
+            f"there is no checkpoint {name!r}: give a folder that train.py wrote (its `out`), or one "
+            f"of {', '.join(known) or 'those in pretrained/, which is empty'}."
+        )
+    return pretrained.load(name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,6 +40,7 @@ class Evaluate:
       episodes: starts, the same for every agent.
       seed: of the first; the others follow.
       split: train, validation, test, or a shift.
+      push: object or arm, to be knocked against once in the middle of each episode.
       proposals: behaviour that proposes to the planner; none is the cloned policy.
       workers: processes.
       threads: torch's own, in this process; each of several workers has one.
@@ -55,6 +56,7 @@ class Evaluate:
     episodes: int = 100
     seed: int = 0
     split: str = "test"
+    push: str = "none"
     proposals: str | None = None
     workers: int = 1
     threads: int = 1
@@ -81,7 +83,7 @@ def main(config: Evaluate) -> None:
             "there is no checkpoint to say what to do: give task=..., or checkpoint=DIR."
         )
     arguments = task.arguments()
-    make_env = functools.partial(robowm_envs.make, split=config.split, **arguments)
+    make_env = functools.partial(robowm_envs.make, split=config.split, push=config.push, **arguments)
     make_other = functools.partial(make_env, observation="state")
     console = Console(highlight=False)
     results: dict[str, list[EpisodeResult]] = {}
@@ -153,6 +155,7 @@ def report(
             "checkpoint": str(learned.path) if learned else None,
             "updates": learned.step if learned else None,
             "split": config.split,
+            "push": config.push,
             "seed": config.seed,
             **summarise(episodes),
         }

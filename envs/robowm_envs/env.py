@@ -9,7 +9,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from robowm_envs import controller, geometry, ik, scene
+from robowm_envs import controller, geometry, ik, pushes, scene
 from robowm_envs import randomise as randomisation
 from robowm_envs.cameras import CAMERAS, Painter
 from robowm_envs.errors import EnvError, unknown
@@ -40,6 +40,7 @@ class ManipulationEnv(dm_env.Environment):
       image_size: height and width of the pictures.
       randomise: groups that are drawn; a shift split draws its group whether named or not.
       arm: key of :data:`robowm_envs.arms.ARMS`.
+      push: one of :data:`robowm_envs.pushes.PUSHES`: what is knocked against, once an episode.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ManipulationEnv(dm_env.Environment):
         image_size: int = 64,
         randomise: Collection[str] = randomisation.DEFAULT,
         arm: str = "panda",
+        push: str = "none",
         painter: Painter | None = None,
     ):
         if observation not in OBSERVATIONS:
@@ -68,12 +70,13 @@ class ManipulationEnv(dm_env.Environment):
         self.control_dt_s = controller.CONTROL_DT_S
         self.action_scale = controller.SCALE.copy()
         self.split = randomisation.check_split(split)
+        self._push_kind = pushes.check_push(push)
         self._groups = randomisation.check_groups(randomise)
         self._cameras = tuple(cameras) if observation == "pixels" else ()
         self._size = (image_size, image_size)
         self._state_mode = observation == "state"
         self._next_episode = int(seed)
-        scene_ = scene.build(arm, task.things, task.marker)
+        scene_ = scene.build(arm, task.things, task.marker, task.has_zone)
         self.physics = Physics(scene_)
         self.controller = controller.HandController(self.physics)
         self._conditions = Conditions(scene_)
@@ -113,7 +116,11 @@ class ManipulationEnv(dm_env.Environment):
 
     def begin_step(self, action: np.ndarray) -> np.ndarray:
         """Actuator inputs [substeps, nu] for an action; what simulates them may be another's."""
-        return self.controller.controls(self._check_action(action))
+        action = self._check_action(action)
+        if self._push_kind != "none":
+            push = pushes.draw_push(self._push_kind, self.episode)
+            push.apply(self.physics, self._steps, self._conditions.current["friction"])
+        return self.controller.controls(action)
 
     def finish_step(self) -> dm_env.TimeStep:
         """What follows once the physics stand where :meth:`begin_step`'s inputs led."""
@@ -183,6 +190,19 @@ class ManipulationEnv(dm_env.Environment):
             metrics[self.task.violation] = float(self._violated)
         return metrics
 
+    def constraints(self) -> dict[str, np.ndarray]:
+        """What this episode forbids, for whoever plans; empty where nothing is.
+
+        ``keep_out`` [K, 7]: boxes, each centre (3), half edges (3) (m) and yaw (rad).
+        ``hand_balls`` [M, 5] and ``object_balls`` [N, 4] cover what may not enter them, in the frame
+        of the tool and of the object: see :attr:`robowm_envs.arms.Arm.hand_balls`.
+        ``hand_in_proprio``: where in ``proprio`` the tool's pose begins: position (3), the x and y
+        axes of its frame (6), the gripper's width (1).
+        """
+        told = self.task.constraints(self.physics, self.goal)
+        start = len(self.physics.arm_qpos) + len(self.physics.arm_dofs)
+        return {**told, "hand_in_proprio": np.array(start)} if told else {}
+
     def conditions(self) -> dict[str, float]:
         """The numbers that randomisation chose for this episode."""
         return dict(self._conditions.current)
@@ -195,7 +215,7 @@ class ManipulationEnv(dm_env.Environment):
         """uint8 [H, W, 3]."""
         if camera not in CAMERAS:
             raise unknown("camera", camera, CAMERAS)
-        return self.painter(self.physics.data, camera, size or self._size)
+        return self.painter(self.physics.data, camera, size or self._size, for_people=True)
 
     def get_state(self) -> np.ndarray:
         """Everything, float64 [S]: physics, controller, goal, conditions, what is remembered."""
@@ -235,6 +255,7 @@ class ManipulationEnv(dm_env.Environment):
         self.physics.set_state(physics)
         self.controller.from_vector(control)
         self.goal = self.task.goal_from_vector(goal)
+        self.task.furnish(self.physics, self.goal)
         self._steps, self._held = int(memory[0]), int(memory[1])
         self._grasped, self._lifted, self._dropped, self._over = map(bool, memory[2:6])
         self.episode = int(memory[6])
@@ -260,6 +281,7 @@ class ManipulationEnv(dm_env.Environment):
             physics.place_object(position, yaw, i)
         self.goal = start.goal
         self._show_goal()
+        self.task.furnish(self.physics, self.goal)
         physics.forward()
         self.controller.reset()
 

@@ -45,6 +45,12 @@ class Physics:
         self._not_arm = frozenset([self._table, *self._object_geom])
         self._targets = [_mocap(model, target_of(thing)) for thing in scene.things]
         self._targets = self._targets or [_mocap(model, "target")]
+        self._zone = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "zone")
+        hand_bodies = {self._hand, *(int(model.jnt_bodyid[j.id]) for j in fingers)}
+        self._enterable = [
+            *(g for g in range(model.ngeom) if model.geom_bodyid[g] in hand_bodies),
+            *self._object_geom,
+        ]
         self._jacobian = np.zeros((6, model.nv))
         self._scratch_position = self._scratch.site_xpos[self._tcp]  # views: one memory for ever
         self._scratch_rotation = self._scratch.site_xmat[self._tcp].reshape(3, 3)
@@ -105,6 +111,33 @@ class Physics:
         if target >= 0:
             self.data.mocap_pos[target] = position
             self.data.mocap_quat[target] = geometry.quat_about_z(yaw)
+
+    def place_zone(self, centre: np.ndarray, half_size: np.ndarray, yaw: float) -> None:
+        self.model.geom_size[self._zone] = half_size
+        mocap = _mocap(self.model, "zone")
+        self.data.mocap_pos[mocap] = centre
+        self.data.mocap_quat[mocap] = geometry.quat_about_z(yaw)
+
+    def zone_is_entered(self) -> bool:
+        """Whether hand, fingers or an object overlap the zone."""
+        model, data, zone = self.model, self.data, self._zone
+        return any(
+            mujoco.mj_geomDistance(model, data, geom, zone, 0.01, None) <= 0.0
+            for geom in self._enterable
+        )
+
+    # Pushing things
+
+    def knock_object(self, velocity: np.ndarray, spin: float, i: int = 0) -> None:
+        """Add a velocity [3] (m/s) and a turning about the vertical (rad/s), from one moment to the next."""
+        dof = self._object_dof[i]
+        self.data.qvel[dof : dof + 3] += velocity
+        self.data.qvel[dof + 3 : dof + 6] += self.object_rotation(i).T @ np.array([0, 0, spin])
+        self.forward()
+
+    def push_hand(self, force: np.ndarray) -> None:
+        """A force [3] (N, world axes) on the hand until another one is set."""
+        self.data.xfrc_applied[self._hand, :3] = force
 
     # Arm
 

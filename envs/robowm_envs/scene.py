@@ -23,6 +23,7 @@ YAW_LIMIT_RAD = 1.95
 TABLE_RGB = (0.62, 0.58, 0.50)
 MARKER_RGBA = (0.05, 0.75, 0.25, 1.0)
 DARKER = 0.5  # a marker in its object's colour, beside the object
+ZONE_RGBA = (0.95, 0.75, 0.05, 0.45)
 FLOOR_RGBA = (0.25, 0.28, 0.33, 1.0)
 
 
@@ -36,7 +37,10 @@ class Scene:
     things: tuple[Box, ...]
 
 
-def build(arm_name: str = "panda", things: tuple[Box, ...] = (), marker: str = "bar") -> Scene:
+def build(
+    arm_name: str = "panda", things: tuple[Box, ...] = (), marker: str = "bar",
+    zone: bool = False,
+) -> Scene:  # fmt: skip
     """Compose arm, table, lights, cameras, objects and target markers.
 
     Args:
@@ -44,6 +48,7 @@ def build(arm_name: str = "panda", things: tuple[Box, ...] = (), marker: str = "
       things: the objects to manipulate.
       marker: ``"bar"`` (lies on the table and shows the first object's target with its yaw),
         ``"bars"`` (one for each object, in its colour), ``"ball"`` or ``"none"``.
+      zone: a box that stops nothing and that no camera of an agent's sees.
     """
     arm = arms.build(arm_name)
     spec = mujoco.MjSpec()
@@ -84,6 +89,12 @@ def build(arm_name: str = "panda", things: tuple[Box, ...] = (), marker: str = "
             solref=[0.012, 1.0],
         )  # fmt: skip
     _add_markers(spec, marker, things)
+    if zone:
+        body = world.add_body(name="zone", mocap=True)
+        body.add_geom(
+            name="zone", type=box, size=[0.03, 0.03, 0.05], rgba=ZONE_RGBA,
+            contype=0, conaffinity=0, group=cameras.FOR_PEOPLE,
+        )  # fmt: skip
     cameras.add_front(spec)
     arm.spec.option = spec.option  # where they differ, attaching warns, into a file
     spec.attach(arm.spec, prefix=PREFIX, frame=world.add_frame())

@@ -8,12 +8,11 @@ from typing import Any
 
 from robowm import __version__
 from robowm.evaluation import plots, report
-from robowm.evaluation.metrics import Interval
+from robowm.evaluation.metrics import FLAGS, Interval
 from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, Image, film_strip, until_still
 from robowm.evaluation.report import Report, number
 from robowm.tracking.video import encode_mp4
 
-_FLAGS = ("grasped", "lifted", "dropped")
 
 
 def evaluation_page(
@@ -143,7 +142,7 @@ def _headline(row: Mapping[str, Any]) -> str:
 
 
 def _results(rows: Sequence[Mapping[str, Any]]) -> str:
-    flags = [flag for flag in _FLAGS if any(row[flag] is not None for row in rows)]
+    flags = [flag for flag in FLAGS if any(row.get(flag) is not None for row in rows)]
     rotation = any(row["rotation_error_deg"] is not None for row in rows)
     columns = ["agent", "success", "latched", "position, cm"]
     columns += ["rotation, °"] * rotation + flags + ["return", "ms an action"]
@@ -157,7 +156,7 @@ def _results(rows: Sequence[Mapping[str, Any]]) -> str:
             _with_median(row, "position_error_cm"),
         ]
         line += [_with_median(row, "rotation_error_deg")] * rotation
-        line += [_percent(row[flag]) for flag in flags]
+        line += [_percent(row.get(flag)) for flag in flags]
         line += [number(row["return"], 1), _ms(row["ms_per_action"]).removesuffix(" ms")]
         body.append(line)
     return report.table(columns, body, lead=True)
@@ -170,7 +169,7 @@ def _pairs(first: str, pairs: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
-    flags = [flag for flag in _FLAGS if results[0][flag] is not None]
+    flags = [flag for flag in FLAGS if results[0].get(flag) is not None]
     columns = [
         "seed",
         "success",

@@ -214,8 +214,7 @@ class RSSM(nn.Module):
         feat = self.feat(state)
         out = {k: (decoder(feat) * 255).clamp(0, 255) for k, decoder in self.decoders.items()}
         if self.proprio_size:
-            vector = state["slot"] if self.slot_size else self._vector(state)
-            out[PROPRIO] = self._restore(PROPRIO, vector[..., self.pose_size :].float())
+            out[PROPRIO] = self.proprio(state)
         return out
 
     def pose(self, state: State) -> dict[str, Tensor]:
@@ -227,6 +226,10 @@ class RSSM(nn.Module):
             .split([self.spec.privileged[k].size for k in self.pose_keys], -1)
         )
         return {k: self._restore(k, part) for k, part in zip(self.pose_keys, parts, strict=True)}
+
+    def proprio(self, state: State) -> Tensor:
+        vector = state["slot"] if self.slot_size else self._vector(state)
+        return self._restore(PROPRIO, vector[..., self.pose_size :].float())
 
     def predict_success(self, state: State) -> Tensor:
         return torch.sigmoid(self.outcome_head(self.feat(state))[..., 0].float())

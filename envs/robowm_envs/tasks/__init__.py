@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from robowm_envs.tasks.base import Goal, Start, Task
 from robowm_envs.tasks.grasp import Grasp
+from robowm_envs.tasks.keep_out import KeepOut
 from robowm_envs.tasks.place import GraspRotatePlace, Slip
 from robowm_envs.tasks.reach import Reach
 from robowm_envs.tasks.sort import Sort
 from robowm_envs.tasks.stack import Stack
 
-_ALL: tuple[type[Task], ...] = (Reach, Grasp, GraspRotatePlace, Slip, Stack, Sort)
+_ALL: tuple[type[Task], ...] = (Reach, Grasp, GraspRotatePlace, Slip, KeepOut, Stack, Sort)
 TASKS: Mapping[str, type[Task]] = {task.name: task for task in _ALL}
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Goal",
     "Grasp",
     "GraspRotatePlace",
+    "KeepOut",
     "Reach",
     "Slip",
     "Sort",

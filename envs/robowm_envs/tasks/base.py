@@ -72,6 +72,7 @@ class Task(abc.ABC):
     goal_size = 4  # of its vector
     # What must never happen, as a metric's name: the environment remembers whether it did.
     violation: str | None = None
+    has_zone = False  # a box to keep out of, which only :meth:`constraints` tells of
 
     @property
     def yaw_order(self) -> int:
@@ -93,6 +94,9 @@ class Task(abc.ABC):
     def goal_from_vector(self, vector: np.ndarray) -> Goal:
         return Goal.from_vector(vector)
 
+    def furnish(self, physics: Physics, goal: Goal) -> None:
+        """Put into the scene what belongs to this goal beside its markers."""
+
     # What is the case
 
     @abc.abstractmethod
@@ -106,6 +110,10 @@ class Task(abc.ABC):
     def is_violated(self, physics: Physics, goal: Goal) -> bool:
         """Whether this moment is the :attr:`violation`, after which no success counts any more."""
         return False
+
+    def constraints(self, physics: Physics, goal: Goal) -> dict[str, np.ndarray]:
+        """What a planner is told beside the goal; see ``ManipulationEnv.constraints``."""
+        return {}
 
     def is_lost(self, physics: Physics) -> bool:
         """Whether an object is off the table or out of reach."""

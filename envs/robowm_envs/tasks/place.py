@@ -30,7 +30,9 @@ class GraspRotatePlace(base.Task):
     marker = "bar"
 
     def draw_start(self, draw: Draw, half_sizes: np.ndarray) -> base.Start:
-        rng = draw.rng("pose")
+        return self._draw(draw, draw.rng("pose"), half_sizes)
+
+    def _draw(self, draw: Draw, rng: np.random.Generator, half_sizes: np.ndarray) -> base.Start:
         hand, hand_yaw = base.draw_hand(draw, rng)
         place, yaw = base.draw_place(draw, rng)
 
