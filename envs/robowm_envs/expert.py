@@ -15,9 +15,12 @@ import numpy as np
 from robowm_envs import controller, geometry, scene
 from robowm_envs.env import ManipulationEnv
 from robowm_envs.errors import EnvError
+from robowm_envs.tasks import Goal
 
 ABOVE_M = 0.09  # of the object's middle, where a hand that is not aligned waits
-CARRY_M = 0.085  # height of the object's middle on its way
+CARRY_M = 0.085  # height of the object's middle on its way over the table
+CARRY_OVER_M = 0.055  # and over where it shall lie on something
+BETWEEN_M = 0.05  # an object this near to the tool point has the fingers at its sides
 RETREAT_M = 0.16
 GRASP_BELOW_M = 0.002  # the pads hold the box a little below its middle
 # A bar that lies this well is let go: less than the task asks for, but not much less, or what counts
@@ -39,6 +42,8 @@ class Expert:
                 "grasp": self._grasp,
                 "grasp_rotate_place": self._place,
                 "slip": self._place,
+                "stack": self._stack,
+                "sort": self._sort,
             }[env.name]
         except KeyError:
             raise EnvError(
@@ -66,27 +71,63 @@ class Expert:
         return _action(np.array([0.0, 0.0, rise]), 0.0, closed=True)
 
     def _place(self) -> np.ndarray:
+        return self._put(0, self._env.goal)
+
+    def _stack(self) -> np.ndarray:
+        target = self._env.task.target(self._env.physics, self._env.goal)
+        return self._put(0, target, carry_m=target.position[2] + CARRY_OVER_M)
+
+    def _sort(self) -> np.ndarray:
+        """The first, in the order told, that does not yet lie well."""
         physics, goal = self._env.physics, self._env.goal
-        away = goal.position - physics.object_position()
-        turn = geometry.wrap(goal.yaw - physics.object_yaw(), np.pi)
+        i = next((i for i in goal.order if not self._lies_well(i, goal.of(i))), None)
+        if i is None:
+            return self._leave()
+        other = self._between_fingers()
+        if other not in (None, i):
+            return self._set_down() if physics.is_airborne(other) else self._leave()
+        return self._put(i, goal.of(i))
+
+    # Judgement
+
+    def _lies_well(self, i: int, goal: Goal) -> bool:
+        physics = self._env.physics
+        away, turn = self._off(i, goal)
         # At the bottom of its reach a hand that holds the box low can only let it drop: millimetres.
         lowest = physics.hand_position()[2] < scene.WORKSPACE_LOW_M[2] + 0.004
-        lies = lowest or physics.object_on_table() or abs(away[2]) < 0.004
-        fits = np.linalg.norm(away[:2]) < CONTENT_M and abs(turn) < CONTENT_RAD
-        if lies and fits:
-            return self._leave()
-        if not physics.grasped():
-            return self._take()
-        return self._carry(away, turn)
+        lies = lowest or physics.object_on_table(i) or abs(away[2]) < 0.004
+        return bool(lies and np.linalg.norm(away[:2]) < CONTENT_M and abs(turn) < CONTENT_RAD)
+
+    def _off(self, i: int, goal: Goal) -> tuple[np.ndarray, float]:
+        """What object ``i`` lacks to its goal: a way [3] and a turn."""
+        physics = self._env.physics
+        turn = geometry.wrap(goal.yaw - physics.object_yaw(i), np.pi)
+        return goal.position - physics.object_position(i), turn
+
+    def _between_fingers(self) -> int | None:
+        """The object that the hand is around, and must not move sideways with."""
+        physics, hand = self._env.physics, self._env.physics.hand_position()
+        away = [physics.object_position(i) - hand for i in physics.objects]
+        across = [float(np.linalg.norm(a[:2])) for a in away]
+        i = int(np.argmin(across))
+        return i if across[i] < BETWEEN_M and away[i][2] > -BETWEEN_M else None
 
     # Phases
 
-    def _take(self) -> np.ndarray:
+    def _put(self, i: int, goal: Goal, carry_m: float = CARRY_M) -> np.ndarray:
+        """Object ``i`` to its goal, whatever stage that is at."""
+        if self._lies_well(i, goal):
+            return self._leave()
+        if not self._env.physics.grasped(i):
+            return self._take(i)
+        return self._carry(i, goal, carry_m)
+
+    def _take(self, i: int = 0) -> np.ndarray:
         """Above the object, turned across its short side; down as far as aligned; close."""
         physics = self._env.physics
-        thing, yaw = physics.object_position(), physics.hand_yaw()
+        thing, yaw = physics.object_position(i), physics.hand_yaw()
         away = thing - physics.hand_position()
-        turn = _nearest(yaw, physics.object_yaw() - yaw)
+        turn = _nearest(yaw, physics.object_yaw(i) - yaw)
         across, width = float(np.linalg.norm(away[:2])), physics.gripper_width()
         if across < 0.012 and abs(turn) < np.deg2rad(9) and abs(away[2]) < 0.012:
             return _action(away - np.array([0.0, 0.0, GRASP_BELOW_M]), turn, closed=True)
@@ -97,16 +138,21 @@ class Expert:
         freedom = np.clip(1.0 - (rise - 0.01) / 0.03, 0.1, 1.0)
         return _action(np.array([*freedom * away[:2], rise]), freedom * turn, closed=False)
 
-    def _carry(self, away: np.ndarray, turn: float) -> np.ndarray:
-        """Lift, move and turn, lower as far as it fits. ``away`` and ``turn`` are the object's."""
+    def _carry(self, i: int, goal: Goal, carry_m: float) -> np.ndarray:
+        """Lift, move and turn, lower as far as it fits."""
+        away, turn = self._off(i, goal)
         turn = _nearest(self._env.physics.hand_yaw(), turn)
         amiss = _amiss(float(np.linalg.norm(away[:2])), turn)
         height = -away[2]
-        rise = amiss * (CARRY_M + away[2] - self._env.goal.position[2]) + (1 - amiss) * away[2]
+        rise = amiss * (carry_m + away[2] - goal.position[2]) + (1 - amiss) * away[2]
         # Over the table first: nothing is dragged far.
         freedom = max(np.clip((height - 0.01) / 0.03, 0.0, 1.0), 1 - amiss)
         move = np.array([*freedom * away[:2], rise - 0.002])
         return _action(move, freedom * turn, closed=True)
+
+    def _set_down(self) -> np.ndarray:
+        """What should not be in the hand, wherever that is."""
+        return _action(np.array([0.0, 0.0, -0.03]), 0.0, closed=True)
 
     def _leave(self) -> np.ndarray:
         """Open, then straight up, then wait."""

@@ -273,7 +273,7 @@ class Physics:
         """Geoms that touch the object now."""
         if self._touching is None:
             contact = self.data.contact
-            pairs = contact.geom[contact.dist <= 0].tolist()
+            pairs = contact.geom[contact.dist <= contact.includemargin].tolist()
             self._touching = [
                 frozenset(a if b == mine else b for a, b in pairs if mine in (a, b))
                 for mine in self._object_geom

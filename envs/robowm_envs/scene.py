@@ -86,7 +86,7 @@ def build(
             name=thing.name, type=box, size=thing.half_size_m, rgba=[*thing.rgb, 1],
             contype=2, conaffinity=3, condim=4, friction=[thing.friction, 0.005, 0.0001],
             priority=1,  # its friction alone decides, so one number can be randomised
-            solref=[0.012, 1.0],
+            solref=[0.012, 1.0], margin=thing.margin_m,
         )  # fmt: skip
     _add_markers(spec, marker, things)
     if zone:

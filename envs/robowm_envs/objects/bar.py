@@ -21,6 +21,7 @@ class Box:
       rgb: colour.
       yaw_order: turns about the vertical by 2 pi / yaw_order leave it as it was.
       name: of its body, and of what is told of it; the first thing of a scene is ``object``.
+      margin_m: contacts bear from this distance on, so that it never quite touches what it lies on.
       symmetries: [K, 3, 3] rotations that leave it as it was.
     """
 
@@ -30,6 +31,7 @@ class Box:
     rgb: tuple[float, float, float]
     yaw_order: int = 2
     name: str = "object"
+    margin_m: float = 0.0
 
     @property
     def symmetries(self) -> np.ndarray:
@@ -38,8 +40,13 @@ class Box:
 
 
 BAR = Box(half_size_m=(0.055, 0.020, 0.020), mass_kg=0.15, friction=1.0, rgb=(0.90, 0.12, 0.10))
-# To put a bar on: too wide for the gripper, and heavy enough to stay when it is touched.
-BASE = Box((0.060, 0.032, 0.018), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base")
+# To put a bar on: too wide for the gripper, and heavy enough to stay when it is touched. Of two boxes
+# that penetrate each other, one turned on the other, MuJoCo now and then reports edges as deep as a
+# third of a millimetre; the bar then shakes for ever. With a margin they never penetrate.
+BASE = Box(
+    (0.060, 0.032, 0.018), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base",
+    margin_m=0.001,
+)  # fmt: skip
 # Hues a third of the circle apart: no shift of colour makes one look like another.
 SMALL_BARS = (
     Box((0.035, 0.015, 0.015), mass_kg=0.06, friction=1.0, rgb=(0.90, 0.12, 0.10)),

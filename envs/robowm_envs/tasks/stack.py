@@ -45,7 +45,7 @@ class Stack(base.Task):
             bar, bar_yaw = np.array([0.46, -0.10]), 0.5
             block, block_yaw, turn = np.array([0.54, 0.10]), 1.2, 0.4
         goal = base.Goal(np.zeros(3), turn)
-        others = ((np.append(block, half_sizes[BLOCK, 2]), block_yaw),)
+        others = ((np.append(block, half_sizes[BLOCK, 2] + BASE.margin_m), block_yaw),)
         return base.Start(
             hand, hand_yaw, np.append(bar, half_sizes[OBJECT, 2]), bar_yaw, goal, others
         )
