@@ -53,6 +53,7 @@ class Train:
     Attributes:
       data: folder that collect.py wrote, or a list of them: tasks that look alike are learned together.
       planner: for online.agent=planner.
+      begin_with: a checkpoint, by folder or name, whose weights training begins with.
       out: folder of the run: checkpoints, metrics.jsonl, videos. One that holds a run is resumed.
     """
 
@@ -66,6 +67,7 @@ class Train:
     online: Online = field(default_factory=Online)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     data: Any = MISSING
+    begin_with: str | None = None
     out: str = "outputs/train"
 
 
@@ -95,6 +97,10 @@ def train(group: parallel.Group, config: Train) -> Result:
     )
     randomness.seed_all(config.learning.seed)
     model, behaviours = build(config.model, config.behaviour, spec)
+    if config.begin_with is not None:
+        given = agents.find(config.begin_with)
+        given.spec.check_same(spec, folders[0])
+        given.restore(model, behaviours)
     settings = dataclasses.asdict(config)
     out = Path(config.out)
     first = group.is_first

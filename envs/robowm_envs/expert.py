@@ -10,6 +10,8 @@ policy that imitates a threshold averages its two sides and stands still at it (
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from robowm_envs import controller, geometry, scene
@@ -21,6 +23,7 @@ ABOVE_M = 0.09  # of the object's middle, where a hand that is not aligned waits
 CARRY_M = 0.085  # height of the object's middle on its way over the table
 CARRY_OVER_M = 0.055  # and over where it shall lie on something
 BETWEEN_M = 0.05  # an object this near to the tool point has the fingers at its sides
+OVER_ZONE_M = 0.045
 RETREAT_M = 0.16
 GRASP_BELOW_M = 0.002  # the pads hold the box a little below its middle
 # A bar that lies this well is let go: less than the task asks for, but not much less, or what counts
@@ -29,6 +32,23 @@ CONTENT_M, CONTENT_RAD = 0.017, np.deg2rad(8.5)
 GAIN = 0.6  # share of the way that one step asks for: a deadbeat hand is hard to imitate
 FASTEST = 0.8  # of what an action may ask for
 YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+    """How high things go, for those that are not aligned yet.
+
+    Attributes:
+      above_m: of the object's middle, where the hand waits.
+      carry_m: of the object's middle over the table.
+      free_m: from which height on it may be carried sideways.
+      steepness: how much sooner than usual what is out of line goes up.
+    """
+
+    above_m: float = ABOVE_M
+    carry_m: float = CARRY_M
+    free_m: float = 0.01
+    steepness: float = 1.0
 
 
 class Expert:
@@ -42,6 +62,7 @@ class Expert:
                 "grasp": self._grasp,
                 "grasp_rotate_place": self._place,
                 "slip": self._place,
+                "keep_out": self._keep_out,
                 "stack": self._stack,
                 "sort": self._sort,
             }[env.name]
@@ -73,9 +94,16 @@ class Expert:
     def _place(self) -> np.ndarray:
         return self._put(0, self._env.goal)
 
+    def _keep_out(self) -> np.ndarray:
+        """Over the zone: all ways lead above it, and only what is aligned goes down."""
+        goal = self._env.goal
+        top = 2 * goal.zone.half_size[2]
+        way = Way(top + OVER_ZONE_M, top + OVER_ZONE_M, top, steepness=3.0)
+        return self._put(0, goal, way)
+
     def _stack(self) -> np.ndarray:
         target = self._env.task.target(self._env.physics, self._env.goal)
-        return self._put(0, target, carry_m=target.position[2] + CARRY_OVER_M)
+        return self._put(0, target, Way(carry_m=target.position[2] + CARRY_OVER_M))
 
     def _sort(self) -> np.ndarray:
         """The first, in the order told, that does not yet lie well."""
@@ -114,17 +142,18 @@ class Expert:
 
     # Phases
 
-    def _put(self, i: int, goal: Goal, carry_m: float = CARRY_M) -> np.ndarray:
+    def _put(self, i: int, goal: Goal, way: Way | None = None) -> np.ndarray:
         """Object ``i`` to its goal, whatever stage that is at."""
+        way = way or Way()
         if self._lies_well(i, goal):
             return self._leave()
         if not self._env.physics.grasped(i):
-            return self._take(i)
-        return self._carry(i, goal, carry_m)
+            return self._take(i, way)
+        return self._carry(i, goal, way)
 
-    def _take(self, i: int = 0) -> np.ndarray:
+    def _take(self, i: int = 0, way: Way | None = None) -> np.ndarray:
         """Above the object, turned across its short side; down as far as aligned; close."""
-        physics = self._env.physics
+        physics, way = self._env.physics, way or Way()
         thing, yaw = physics.object_position(i), physics.hand_yaw()
         away = thing - physics.hand_position()
         turn = _nearest(yaw, physics.object_yaw(i) - yaw)
@@ -132,21 +161,21 @@ class Expert:
         if across < 0.012 and abs(turn) < np.deg2rad(9) and abs(away[2]) < 0.012:
             return _action(away - np.array([0.0, 0.0, GRASP_BELOW_M]), turn, closed=True)
         shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
-        amiss = max(_amiss(across, turn), shut)
-        rise = away[2] + amiss * ABOVE_M - (1 - amiss) * GRASP_BELOW_M
+        amiss = max(_amiss(across, turn, way.steepness), shut)
+        rise = away[2] + amiss * way.above_m - (1 - amiss) * GRASP_BELOW_M
         # Low beside the object: rise first, lest the fingers push it along.
         freedom = np.clip(1.0 - (rise - 0.01) / 0.03, 0.1, 1.0)
         return _action(np.array([*freedom * away[:2], rise]), freedom * turn, closed=False)
 
-    def _carry(self, i: int, goal: Goal, carry_m: float) -> np.ndarray:
+    def _carry(self, i: int, goal: Goal, way: Way) -> np.ndarray:
         """Lift, move and turn, lower as far as it fits."""
         away, turn = self._off(i, goal)
         turn = _nearest(self._env.physics.hand_yaw(), turn)
-        amiss = _amiss(float(np.linalg.norm(away[:2])), turn)
+        amiss = _amiss(float(np.linalg.norm(away[:2])), turn, way.steepness)
         height = -away[2]
-        rise = amiss * (carry_m + away[2] - goal.position[2]) + (1 - amiss) * away[2]
+        rise = amiss * (way.carry_m + away[2] - goal.position[2]) + (1 - amiss) * away[2]
         # Over the table first: nothing is dragged far.
-        freedom = max(np.clip((height - 0.01) / 0.03, 0.0, 1.0), 1 - amiss)
+        freedom = max(np.clip((height - way.free_m) / 0.03, 0.0, 1.0), 1 - amiss)
         move = np.array([*freedom * away[:2], rise - 0.002])
         return _action(move, freedom * turn, closed=True)
 
@@ -162,10 +191,10 @@ class Expert:
         return _action(np.array([0.0, 0.0, rise]), 0.0, closed=False)
 
 
-def _amiss(across_m: float, turn_rad: float) -> float:
+def _amiss(across_m: float, turn_rad: float, steepness: float = 1.0) -> float:
     """How far from aligned, in [0, 1]: 0 within 6 mm and 4 degrees, 1 some centimetres beyond."""
     turn = (abs(turn_rad) - np.deg2rad(4)) / np.deg2rad(25)
-    return float(np.clip(max((across_m - 0.006) / 0.035, turn), 0.0, 1.0))
+    return float(np.clip(steepness * max((across_m - 0.006) / 0.035, turn), 0.0, 1.0))
 
 
 def _nearest(yaw: float, turn: float) -> float:

@@ -51,7 +51,7 @@ class SamplingConfig:
       elites: sequences that the distribution is refitted to, the best seen so far.
       policy_samples: proposals drawn from the policy in imagination, beside its mode.
       leaning_samples: proposals that follow the policy and lean to one side for their whole length,
-        beside the others where there is a box to keep out of: each is a way round it.
+        in addition to ``samples``, where there is a box to keep out of: each is a way round it.
       policy_prior: weight of a penalty for each step, the log-probability that an action lacks
         against the policy's mode there; the plan's value is net of it. 0 is off.
       init_std, min_std, max_std: of the continuous dimensions, in units of the action's [-1, 1].
@@ -109,8 +109,7 @@ class SamplingConfig:
             check(name, getattr(self, name) >= 1, "at least 1")
         for name in ("policy_samples", "leaning_samples", "policy_prior", "trust_margin", "value_std_penalty"):
             check(name, getattr(self, name) >= 0, "0 or more")
-        needed = self.policy_samples + self.leaning_samples + 3
-        check("samples", self.samples >= needed, f"at least {needed}: proposals and three more")
+        check("samples", self.samples >= self.policy_samples + 3, "at least policy_samples + 3")
         check("min_std", 0 < self.min_std <= self.max_std, "above 0 and at most max_std")
         for name in ("keep_out_margin_m", "keep_out_weight"):
             check(name, getattr(self, name) > 0, "above 0")
@@ -197,7 +196,7 @@ class SamplingPlanner:
             reference = pool[:, 0]  # the policy's mode
             std = torch.full_like(mean, config.init_std) * scale
             for iteration in range(config.iterations):
-                fresh = config.samples - (pool.shape[1] if iteration == 0 else 0)
+                fresh = config.samples - (pool.shape[1] - self._leaning if iteration == 0 else 0)
                 noise = self._noise(fresh, mean.shape[1:])
                 drawn = self._draw(mean, std, noise.to(device), switch)
                 pool = torch.cat([pool, drawn], 1)
@@ -229,7 +228,7 @@ class SamplingPlanner:
             last = warm_start.sequence[:, -1:]
             warm, given = torch.cat([warm_start.sequence[:, 1:], last], 1).to(device), 2
         known = self.horizon if policy is None else self.horizon - 1  # steps of the warm start
-        leaning = self.config.leaning_samples if policy is not None and self._keep_out else 0
+        leaning = self._leaning
         drawn = 0 if policy is None else self.config.policy_samples
         count = given + drawn + leaning
         lean = self._lean(leaning, switch)
@@ -267,6 +266,11 @@ class SamplingPlanner:
             return white
         lasting = torch.randn(count, 1, shape[1], generator=self._generator)
         return share**0.5 * lasting + (1 - share) ** 0.5 * white
+
+    @property
+    def _leaning(self) -> int:
+        """How many proposals lean now."""
+        return self.config.leaning_samples if self.policy is not None and self._keep_out else 0
 
     def _lean(self, count: int, switch: Tensor) -> Tensor:
         """Offsets [N, A] in random directions of the continuous dimensions, 0.3 to 1.2 long."""
