@@ -61,6 +61,13 @@ class Trained:
     model: Any
     behaviours: Mapping[str, Any]
 
+    @property
+    def name(self) -> str:
+        """Of the run, or of the shipped checkpoint."""
+        return (
+            self.path.parent.parent.name if self.path.name.startswith("step_") else self.path.name
+        )
+
     def policy(self, kind: str) -> BeliefAgent:
         """The mode of one behaviour's policy."""
         return BeliefAgent(self.model, self.spec, self._behaviour(kind).policy)

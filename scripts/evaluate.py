@@ -1,12 +1,13 @@
 """Run agents on starts that nothing was trained on, and say how often they succeed.
 
-OUT gets report.json and report.html (self-contained, with films of a success and a failure).
+OUT gets report.json, films of a success and a failure of each agent, and report.html with all that.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from robowm.config import TaskConfig
 from robowm.errors import UserError
 from robowm.evaluation import pages
 from robowm.evaluation.metrics import paired, summarise
-from robowm.evaluation.pictures import Frames
+from robowm.evaluation.pictures import Frames, write_bytes
 from robowm.evaluation.report import number, write_json
 from robowm.evaluation.rollout import EpisodeResult, MakeEnv, evaluate, film
+from robowm.tracking.video import encode_mp4
+
+FPS = 10
 
 
 @dataclasses.dataclass
@@ -83,7 +87,9 @@ def main(config: Evaluate) -> None:
             "there is no checkpoint to say what to do: give task=..., or checkpoint=DIR."
         )
     arguments = task.arguments()
-    make_env = functools.partial(robowm_envs.make, split=config.split, push=config.push, **arguments)
+    make_env = functools.partial(
+        robowm_envs.make, split=config.split, push=config.push, **arguments
+    )
     make_other = functools.partial(make_env, observation="state")
     console = Console(highlight=False)
     results: dict[str, list[EpisodeResult]] = {}
@@ -107,7 +113,11 @@ def main(config: Evaluate) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", data)
-    pages.evaluation_page(data, films(make_env, results, config)).write(out / "report.html")
+    shown = films(make_env, results, config)
+    for caption, frames in shown:
+        name = re.sub(r"\W+", "_", caption)
+        write_bytes(out / f"{name}.mp4", encode_mp4(frames, FPS))
+    pages.evaluation_page(data, shown).write(out / "report.html")
     console.print(summary(data.get("rows", [data])))
     console.print(f"{out / 'report.html'}", soft_wrap=True)
 

@@ -11,6 +11,7 @@ policy that imitates a threshold averages its two sides and stands still at it (
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ class Expert:
 
     def _keep_out(self) -> np.ndarray:
         """Over the zone: all ways lead above it, and only what is aligned goes down."""
-        goal = self._env.goal
+        goal: Any = self._env.goal
         top = 2 * goal.zone.half_size[2]
         way = Way(top + OVER_ZONE_M, top + OVER_ZONE_M, top, steepness=3.0)
         return self._put(0, goal, way)

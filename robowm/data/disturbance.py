@@ -102,7 +102,7 @@ class Disturbance:
         if kind < config.pause + config.lean:
             self._left *= int(rng.integers(2, 4))
             offset = np.where(self._switch, 0.0, rng.normal(size=len(self._switch)))
-            self._offset = rng.uniform(0.3, 1.0) * offset / max(np.linalg.norm(offset), 1e-9)
+            self._offset = rng.uniform(0.3, 1.0) * offset / max(float(np.linalg.norm(offset)), 1e-9)
             return
         held = rng.uniform(-1.0, 1.0, len(self._switch))
         self._held = np.where(self._switch, np.where(held > 0, 1.0, -1.0), held)

@@ -14,7 +14,6 @@ from robowm.evaluation.report import Report, number
 from robowm.tracking.video import encode_mp4
 
 
-
 def evaluation_page(
     data: Mapping[str, Any], films: Sequence[tuple[str, Frames]] = (), fps: float = 10
 ) -> Report:
@@ -30,7 +29,7 @@ def evaluation_page(
     page.section("", _headline(first))
     page.section(
         "Results",
-        _results(rows),
+        results_table(rows),
         note="Success counts at the end of the episode, held; latched success counts at any step. "
         "Brackets hold Wilson 95% intervals. Errors are means (medians small), at the end. The scripted "
         "expert is a ceiling; random, nothing and replay, which repeats a demonstration from another "
@@ -141,7 +140,8 @@ def _headline(row: Mapping[str, Any]) -> str:
     return report.headline(numbers)
 
 
-def _results(rows: Sequence[Mapping[str, Any]]) -> str:
+def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each agent of a report."""
     flags = [flag for flag in FLAGS if any(row.get(flag) is not None for row in rows)]
     rotation = any(row["rotation_error_deg"] is not None for row in rows)
     columns = ["agent", "success", "latched", "position, cm"]

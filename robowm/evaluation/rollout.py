@@ -21,6 +21,7 @@ from robowm.evaluation.metrics import FLAGS
 
 logger = logging.getLogger(__name__)
 
+
 class Agent(Protocol):
     """Anything that acts. ``seed(n)``, where an agent has it, fixes its random choices, and
     ``constrain(constraints)`` tells it what the episode forbids."""

@@ -46,7 +46,7 @@ def folder() -> Path:
 
 def names() -> dict[str, Path]:
     """Every name that :func:`load` knows, with the folder that serves it."""
-    found = {}
+    found: dict[str, Path] = {}
     for card in sorted(folder().glob("*/card.json")):
         for name in (card.parent.name, *_read(card)["tasks"]):
             found.setdefault(name, card.parent)
@@ -137,7 +137,9 @@ def pack(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def unpack(packed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What :func:`pack` packed, to within a 254th of each output's largest weight."""
-    scales = {name for name in packed if name.removesuffix(_SCALE) in packed and name.endswith(_SCALE)}
+    scales = {
+        name for name in packed if name.removesuffix(_SCALE) in packed and name.endswith(_SCALE)
+    }
     weights = {
         name: (tensor.float() * packed[name + _SCALE]).contiguous()
         if name + _SCALE in scales

@@ -10,6 +10,7 @@ et al. 2023, "cuRobo", arXiv:2310.17274).
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robowm.errors import UserError
-from robowm.models.protocol import EstimatesPose, EstimatesProprio, Objective, State, Step
+from robowm.models.protocol import (
+    EstimatesPose,
+    EstimatesProprio,
+    Objective,
+    State,
+    Step,
+    WorldModel,
+)
 from robowm.spec import POSITION, YAW
 
 
@@ -36,7 +44,7 @@ class KeepOut:
 
     def __init__(
         self,
-        model: EstimatesPose | EstimatesProprio,
+        model: WorldModel,
         constraints: Mapping[str, NDArray],
         yaw_order: int,
         margin_m: float,
@@ -48,7 +56,8 @@ class KeepOut:
                 f"{type(model).__name__} does not say where hand and object are, so it cannot keep "
                 "them out of anything: train a model with a pose slot (model=rssm/small)."
             )
-        self.model, self.objective = model, objective
+        self.model: Any = model
+        self.objective = objective
         self.margin_m, self.weight = margin_m, weight
         self._yaw_order = yaw_order
         boxes = np.atleast_2d(constraints["keep_out"])

@@ -107,7 +107,13 @@ class SamplingConfig:
 
         for name in ("iterations", "horizon", "elites"):
             check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("policy_samples", "leaning_samples", "policy_prior", "trust_margin", "value_std_penalty"):
+        for name in (
+            "policy_samples",
+            "leaning_samples",
+            "policy_prior",
+            "trust_margin",
+            "value_std_penalty",
+        ):
             check(name, getattr(self, name) >= 0, "0 or more")
         check("samples", self.samples >= self.policy_samples + 3, "at least policy_samples + 3")
         check("min_std", 0 < self.min_std <= self.max_std, "above 0 and at most max_std")

@@ -95,7 +95,8 @@ class Task(abc.ABC):
         return Goal.from_vector(vector)
 
     def furnish(self, physics: Physics, goal: Goal) -> None:
-        """Put into the scene what belongs to this goal beside its markers."""
+        """Put into the scene what belongs to this goal beside its markers: here, nothing."""
+        return
 
     # What is the case
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 
 from robowm_envs import geometry
-from robowm_envs.arms.protocol import opened
 from robowm_envs.arms.panda import HAND_BALLS, WIDTH_MAX_M
+from robowm_envs.arms.protocol import opened
 from robowm_envs.physics import Physics
 from robowm_envs.randomise import Draw
 from robowm_envs.tasks import base
@@ -90,13 +90,17 @@ class KeepOut(GraspRotatePlace):
                 (goal.position, goal.yaw),
             )
             bar = balls_along(half_sizes[0])
-            return all(
-                goal.zone.gap(place, geometry.pointing_down(yaw), OPEN_HAND) > CLEAR_M
-                and goal.zone.gap(place, geometry.about_z(yaw), bar) > CLEAR_M
-                for place, yaw in grasps
-            ) and goal.zone.gap(
-                start.hand_position, geometry.pointing_down(start.hand_yaw), OPEN_HAND
-            ) > CLEAR_M
+            return (
+                all(
+                    goal.zone.gap(place, geometry.pointing_down(yaw), OPEN_HAND) > CLEAR_M
+                    and goal.zone.gap(place, geometry.about_z(yaw), bar) > CLEAR_M
+                    for place, yaw in grasps
+                )
+                and goal.zone.gap(
+                    start.hand_position, geometry.pointing_down(start.hand_yaw), OPEN_HAND
+                )
+                > CLEAR_M
+            )
 
         return base.first_unsolved(sample, is_free, "zone")
 

@@ -125,7 +125,9 @@ class Sort(base.Task):
 
     def metrics(self, physics: Physics, goal: base.Goal) -> dict[str, float]:
         """``placed``: the share of bars that lie at their goals."""
-        return {"placed": float(np.mean([self.is_placed(i, physics, goal) for i in physics.objects]))}
+        return {
+            "placed": float(np.mean([self.is_placed(i, physics, goal) for i in physics.objects]))
+        }
 
     def reward(self, physics: Physics, goal: base.Goal) -> float:
         """A third for each bar, as far as those before it lie at their goals."""
