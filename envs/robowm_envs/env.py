@@ -71,6 +71,8 @@ class ManipulationEnv(dm_env.Environment):
         self.action_scale = controller.SCALE.copy()
         self.split = randomisation.check_split(split)
         self._push_kind = pushes.check_push(push)
+        if push == "object" and not task.things:
+            raise EnvError(f"task {task.name!r} has no object to push: choose push='arm'.")
         self._groups = randomisation.check_groups(randomise)
         self._cameras = tuple(cameras) if observation == "pixels" else ()
         self._size = (image_size, image_size)

@@ -110,7 +110,8 @@ class Draw:
         return np.random.default_rng(np.random.SeedSequence(key))
 
     def is_shifted(self, group: str) -> bool:
-        return self.split in ("shift_all", f"shift_{group}")
+        # All at once are the factors of looks and dynamics; where things lie is a shift of its own.
+        return self.split == f"shift_{group}" or (self.split == "shift_all" and group != "pose")
 
     def is_drawn(self, group: str) -> bool:
         return group in self.groups or self.is_shifted(group)
