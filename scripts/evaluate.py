@@ -40,7 +40,7 @@ class Evaluate:
       episodes: starts, the same for every agent.
       seed: of the first; the others follow.
       split: train, validation, test, or a shift.
-      proposals: behaviour that proposes to the planner; none is the cloned policy.
+      proposals: behaviour that proposes to the planner, or none at all; null is the cloned policy.
       workers: processes.
       threads: torch's own, in this process; each of several workers has one.
       films: successes and failures shown, of each agent.
@@ -152,6 +152,10 @@ def report(
             "agent": name,
             "checkpoint": str(learned.path) if learned else None,
             "updates": learned.step if learned else None,
+            "train_seed": learned.seed if learned else None,
+            "env_steps": learned.env_steps if learned else None,
+            "minutes": learned.minutes if learned else None,
+            "observation": task.observation,
             "split": config.split,
             "seed": config.seed,
             **summarise(episodes),
