@@ -47,9 +47,10 @@ def main(config: Compare) -> None:
         write_bytes(out / "learning.png", plots.learning_curves(curves).png())
     console = Console(highlight=False)
     header, *lines = comparison.table(data["rows"])
-    shown = Table(*header, box=None, padding=(0, 2))
+    narrow = [header.index(name) for name in ("agent", "success", "each seed", "steps", "minutes")]
+    shown = Table(*(header[i] for i in narrow), box=None, padding=(0, 2))
     for line in lines:
-        shown.add_row(*line)
+        shown.add_row(*(line[i] for i in narrow))
     console.print(shown)
     console.print(f"{out / 'compare.html'}", soft_wrap=True)
 

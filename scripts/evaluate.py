@@ -155,7 +155,7 @@ def report(
             "train_seed": learned.seed if learned else None,
             "env_steps": learned.env_steps if learned else None,
             "minutes": learned.minutes if learned else None,
-            "observation": task.observation,
+            "observation": task.observation if learned else None,
             "split": config.split,
             "seed": config.seed,
             **summarise(episodes),

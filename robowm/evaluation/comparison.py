@@ -81,10 +81,10 @@ def labels(rows: Sequence[Row]) -> list[str]:
     for row in rows:
         if "label" not in row and "planner" in row:
             settings.setdefault(row["planner"]["kind"], []).append(_effective(row["planner"]))
-    found = []
+    found: list[str] = []
     for row in rows:
         if "label" in row or "planner" not in row:
-            found.append(row.get("label", row["agent"]))
+            found.append(str(row.get("label", row["agent"])))
             continue
         mine, kind = _effective(row["planner"]), row["planner"]["kind"]
         words = [kind]
