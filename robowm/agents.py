@@ -33,6 +33,7 @@ POLICIES = {"actor": "actor_critic", "cloning": "cloning"}  # agent -> the behav
 LEARNED = ("planner", *POLICIES)
 SCRIPTED = ("expert", "replay", "random", "nothing")
 NAMES = (*LEARNED, *SCRIPTED)
+NO_PROPOSALS = "none"  # as ``proposals``: the planner gets no policy at all
 ELSEWHERE = 1_000_000  # seeds further on: a start that no evaluation sees
 
 
@@ -52,6 +53,8 @@ class Trained:
       task: what it was trained on.
       spec: what it sees and sends.
       behaviours: by kind; ``cloning`` is always among them.
+      seed, minutes: of the training; None where they are not known.
+      env_steps: of the data and those collected while training.
     """
 
     path: Path
@@ -60,6 +63,9 @@ class Trained:
     spec: TaskSpec
     model: Any
     behaviours: Mapping[str, Any]
+    seed: int | None = None
+    minutes: float | None = None
+    env_steps: int | None = None
 
     @property
     def name(self) -> str:
@@ -74,10 +80,11 @@ class Trained:
 
     def planner(self, config: Any, proposals: str | None = None, seed: int = 0) -> BeliefAgent:
         """A planner that searches around the policy of the behaviour ``proposals``: by default the
-        cloned one, which is the floor that a planner must not fall below. The terminal value is that
-        of the behaviour that has one. ``config`` is the dataclass beside a planner.
+        cloned one, which is the floor that a planner must not fall below. With ``"none"`` it searches
+        alone, without samples, mode or prior of a policy. The terminal value is that of the behaviour
+        that has one. ``config`` is the dataclass beside a planner.
         """
-        policy = self._behaviour(proposals or "cloning")
+        policy = None if proposals == NO_PROPOSALS else self._behaviour(proposals or "cloning")
         valued = next((b for b in self.behaviours.values() if hasattr(b, "critic")), None)
         planner = make_planner(config, self.model, policy, valued, self.spec, seed)
         return BeliefAgent(self.model, self.spec, planner)
@@ -99,17 +106,19 @@ def make_planner(
     """The planner of ``config`` over trained modules, which it may copy in a lower precision.
 
     Args:
-      policy: the behaviour that proposes; valued: the one whose critic ends a plan, or None.
+      policy: the behaviour that proposes, or None.
+      valued: the one whose critic ends a plan, or None.
     """
     precision = choose_precision(config.precision, next(model.parameters()).device)
     if precision == "bf16":
-        model, policy = in_bfloat16(model), in_bfloat16(policy)
+        model = in_bfloat16(model)
+        policy = None if policy is None else in_bfloat16(policy)
         valued = None if valued is None else in_bfloat16(valued)
     return PLANNERS[config.kind](
         dataclasses.replace(config, precision=precision),
         model,
         spec.action,
-        policy=policy.policy,
+        policy=None if policy is None else policy.policy,
         critic=None if valued is None else valued.critic,
         seed=seed,
     )
@@ -133,7 +142,21 @@ def load(path: str | Path, device: str = "auto") -> Trained:
     for module in modules:
         module.to(where).eval().requires_grad_(False)
     task = typed(TaskConfig, saved.config["task"])
-    return Trained(saved.path, saved.step, task, saved.spec, model, behaviours)
+    known = {}
+    if state := saved.state:
+        episodes, observations = state["replay"]["given"]
+        known["env_steps"] = observations - episodes + state["collected_steps"]
+        known["minutes"] = state["elapsed_s"] / 60
+    return Trained(
+        saved.path,
+        saved.step,
+        task,
+        saved.spec,
+        model,
+        behaviours,
+        seed=saved.config["learning"]["seed"],
+        **known,
+    )
 
 
 def find(path: str | Path) -> checkpoint.Checkpoint:
@@ -161,7 +184,7 @@ class AgentConfig:
       name: one of :data:`NAMES`.
       checkpoint: for those of :data:`LEARNED`.
       planner: dataclass beside a planner, for ``planner``.
-      proposals: behaviour that proposes to it; none is the cloned policy.
+      proposals: behaviour that proposes to it, or ``"none"``; null is the cloned policy.
     """
 
     name: str

@@ -45,7 +45,7 @@ class Evaluate:
       seed: of the first; the others follow.
       split: train, validation, test, or a shift.
       push: object or arm, to be knocked against once in the middle of each episode.
-      proposals: behaviour that proposes to the planner; none is the cloned policy.
+      proposals: behaviour that proposes to the planner, or none at all; null is the cloned policy.
       workers: processes.
       threads: torch's own, in this process; each of several workers has one.
       films: successes and failures shown, of each agent.
@@ -164,6 +164,10 @@ def report(
             "agent": name,
             "checkpoint": str(learned.path) if learned else None,
             "updates": learned.step if learned else None,
+            "train_seed": learned.seed if learned else None,
+            "env_steps": learned.env_steps if learned else None,
+            "minutes": learned.minutes if learned else None,
+            "observation": task.observation if learned else None,
             "split": config.split,
             "push": config.push,
             "seed": config.seed,

@@ -1,4 +1,4 @@
-"""The two reports: what agents achieved, and how well a model imagines."""
+"""The reports: what agents achieved, alone and compared, and how well a model imagines."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 from robowm import __version__
-from robowm.evaluation import plots, report
+from robowm.evaluation import comparison, plots, report
 from robowm.evaluation.metrics import FLAGS, Interval
 from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, Image, film_strip, until_still
 from robowm.evaluation.report import Report, number
@@ -15,9 +15,14 @@ from robowm.tracking.video import encode_mp4
 
 
 def evaluation_page(
-    data: Mapping[str, Any], films: Sequence[tuple[str, Frames]] = (), fps: float = 10
+    data: Mapping[str, Any],
+    films: Sequence[tuple[str, Frames]] = (),
+    fps: float = 10,
+    curve: Sequence[Mapping[str, Any]] = (),
 ) -> Report:
-    """``data`` is that of report.json; ``films`` are (caption, frames) in the order to show them."""
+    """``data`` is that of report.json; ``films`` are (caption, frames) in the order to show them,
+    ``curve`` the points of curve.json.
+    """
     rows = data.get("rows") or [data]
     first = rows[0]
     page = Report(
@@ -36,6 +41,9 @@ def evaluation_page(
         "start, are floors.",
     )
     page.section("Success", report.plot(plots.success_rates(rows)))
+    if curve:
+        drawn = plots.learning_curves({first["agent"]: [curve]})
+        page.section("Success against what it cost", report.plot(drawn))
     if len(rows) > 1:
         page.section("The same starts", _pairs(first["agent"], data["paired"]))
     if films:
@@ -51,6 +59,26 @@ def evaluation_page(
     for row in rows:
         page.section(
             f"Every episode: {row['agent']}", _episodes(row["episode_results"]), folded=True
+        )
+    return page
+
+
+def comparison_page(data: Mapping[str, Any]) -> Report:
+    """``data`` is that of compare.json."""
+    rows = data["rows"]
+    page = Report(
+        title=f"{data['task']}: {len(rows)} agents",
+        subtitle=f"starts of the {data['split']} split",
+        footer=f"robowm {__version__} · {', '.join(data['reports'])}",
+    )
+    columns, *lines = comparison.table(rows)
+    page.section("Results", report.table(columns, lines), note=comparison.NOTE)
+    page.section("Success", report.plot(plots.success_rates(rows)))
+    if curves := comparison.curves(rows):
+        page.section(
+            "Success against what it cost",
+            report.plot(plots.learning_curves(curves)),
+            note="A line for each training seed; a mark where only the end was evaluated.",
         )
     return page
 

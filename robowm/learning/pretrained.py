@@ -87,7 +87,7 @@ def read(path: Path, name: str) -> Checkpoint:
         spec=TaskSpec.from_dict(_read(path / "spec.json")),
         weights=weights,
         optimizer={},
-        state={},
+        state=card["state"],
     )
 
 
@@ -104,6 +104,11 @@ def write(saved: Checkpoint, path: Path, tasks: Sequence[str], measured: Sequenc
         "format": FORMAT,
         "tasks": list(tasks),
         "updates": saved.step,
+        "state": {  # what is told of a run's cost
+            "elapsed_s": saved.state["elapsed_s"],
+            "collected_steps": saved.state["collected_steps"],
+            "replay": {"given": list(saved.state["replay"]["given"])},
+        },
         "sha256": hashlib.sha256(data).hexdigest(),
         "measured": list(measured),
     }

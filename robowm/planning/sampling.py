@@ -63,7 +63,7 @@ class SamplingConfig:
       select: what may be executed in place of the policy's mode: the refitted ``mean``, the
         ``best`` sequence, or ``argmax``, whichever of the two scores higher.
       trust_margin: a plan replaces the policy's mode only where it scores higher by more than this:
-        of many scores the best is the most overrated one.
+        of many scores the best is the most overrated one. Without a policy it is 0.
       discount: a step; that of the critic.
       keep_out_margin_m, keep_out_weight: distance at which a box to keep out of begins to cost, and
         the cost of a step that touches it, far above any reward.
@@ -340,7 +340,8 @@ class SamplingPlanner:
         rows = torch.arange(batch, device=scores.device)
         allowed = torch.tensor(SELECT[self.config.select], device=scores.device)
         value, choice = scores[:, allowed].max(1)
-        better = value > scores[:, -1] + self.config.trust_margin
+        margin = 0.0 if self.policy is None else self.config.trust_margin
+        better = value > scores[:, -1] + margin
         choice = torch.where(better, allowed[choice], count - 1)
         states = [gather_state(kept, rows * count + choice) for kept in imagined.states]
         sequence = imagined.actions[rows, choice]  # [B, H, A]
