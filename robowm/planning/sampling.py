@@ -67,8 +67,8 @@ class SamplingConfig:
       discount: a step; that of the critic.
       keep_out_margin_m, keep_out_weight: distance at which a box to keep out of begins to cost, and
         the cost of a step that touches it, far above any reward.
-      keep_out_prior_limit: the most that the policy prior counts against a step then, in nats: the
-        policy, which knows of no box, must not forbid the way round it.
+      keep_out_prior_limit: the most that the policy prior counts against a step, in nats, where the
+        policy is about to touch a box: it knows of none, and must not forbid the way round.
       value: reading of the critic ensemble, ``min`` or ``mean_std``.
       value_std_penalty: standard deviations that ``mean_std`` takes off.
       precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies in it.
@@ -159,7 +159,8 @@ class SamplingPlanner:
         self.config, self.model, self.action = config, model, action
         self.policy, self.critic, self.objective, self.gate = policy, critic, objective, gate
         self.horizon = config.horizon
-        self._keep_out: Objective | None = None
+        self._keep_out: KeepOut | None = None
+        self._prior_limit: Tensor | None = None
         self._generator = torch.Generator()  # on the CPU: the same draws whatever the device
         self._success_model = model if isinstance(model, PredictsSuccess) else None
         self._uncertain_model = model if isinstance(model, Uncertain) else None
@@ -198,6 +199,7 @@ class SamplingPlanner:
         switch = torch.tensor(self.action.switch, device=device)
         scale = torch.tensor(config.noise_scale or [1.0] * self.action.size, device=device)
         with self._autocast(device):
+            self._prior_limit = self._limit_prior(state)
             pool, scores, mean = self._propose(state, warm_start, switch)
             reference = pool[:, 0]  # the policy's mode
             std = torch.full_like(mean, config.init_std) * scale
@@ -278,6 +280,23 @@ class SamplingPlanner:
         """How many proposals lean now."""
         return self.config.leaning_samples if self.policy is not None and self._keep_out else 0
 
+    def _limit_prior(self, state: State) -> Tensor | None:
+        """[B] nats: a little where the policy is about to touch a box, and no limit elsewhere."""
+        policy, zone = self.policy, self._keep_out
+        if policy is None or zone is None:
+            return None
+
+        def mode(_: int, current: State) -> Tensor:
+            return policy(self.model.feat(current)).mode().float()
+
+        def cost(_: State, __: Tensor, step: Step) -> Tensor:
+            return zone.cost(step.state)
+
+        ahead = unroll(self.model, state, mode, 1, self.horizon, cost).objective
+        touches = (ahead > 0).any(-1)[:, 0]
+        free = torch.full_like(ahead[:, 0, 0], torch.inf)
+        return torch.where(touches, self.config.keep_out_prior_limit, free)
+
     def _lean(self, count: int, switch: Tensor) -> Tensor:
         """Offsets [N, A] in random directions of the continuous dimensions, 0.3 to 1.2 long."""
         direction = torch.randn(count, len(switch), generator=self._generator).to(switch.device)
@@ -321,7 +340,7 @@ class SamplingPlanner:
     def _objective(self) -> Objective | None:
         """What the search maximises: the objective, less the policy prior where it is on."""
         policy, weight = self.policy, self.config.policy_prior
-        limit = self.config.keep_out_prior_limit if self._keep_out else None
+        limit = self._prior_limit
         objective = self._keep_out or self.objective
         if policy is None or not weight:
             return objective
@@ -330,7 +349,10 @@ class SamplingPlanner:
             gain = step.reward if objective is None else objective(state, action, step)
             proposal = policy(self.model.feat(state))
             lacking = proposal.log_prob(proposal.mode()) - proposal.log_prob(action)
-            return gain - weight * lacking.clamp(0, limit)
+            lacking = lacking.clamp(min=0)
+            if limit is not None:
+                lacking = lacking.minimum(limit.repeat_interleave(len(lacking) // len(limit)))
+            return gain - weight * lacking
 
         return with_prior
 
