@@ -19,16 +19,21 @@ from robowm_envs.tasks import Goal
 
 ABOVE_M = 0.09  # of the object's middle, where a hand that is not aligned waits
 CARRY_M = 0.085  # height of the object's middle on its way over the table
-CARRY_OVER_M = 0.055  # and over where it shall lie on something
+CARRY_OVER_M = 0.055  # over where it shall lie on something
+CARRY_PAST_M = 0.115  # past others, which even a hand that is pushed shall not brush
 BETWEEN_M = 0.05  # an object this near to the tool point has the fingers at its sides
 RETREAT_M = 0.16
 GRASP_BELOW_M = 0.002  # the pads hold the box a little below its middle
 # A bar that lies this well is let go: less than the task asks for, but not much less, or what counts
 # would be lifted again, and a policy that imitates that waits over such a bar.
 CONTENT_M, CONTENT_RAD = 0.017, np.deg2rad(8.5)
+SLIM_M = 0.018  # half of a width that leaves a finger's breadth beside it in the open hand
 GAIN = 0.6  # share of the way that one step asks for: a deadbeat hand is hard to imitate
 FASTEST = 0.8  # of what an action may ask for
 YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.02
+# How far beyond it a turn may end that has almost come there: an object that yields a little in the
+# grasp would else change the side to turn to, again and again.
+OVERREACH_RAD = 0.06
 
 
 class Expert:
@@ -36,6 +41,8 @@ class Expert:
 
     def __init__(self, env: ManipulationEnv):
         self._env = env
+        # With one object it is rare, and what was demonstrated stays as it was.
+        self._overreach = OVERREACH_RAD if len(env.physics.objects) > 1 else 0.0
         try:
             self._decide = {
                 "reach": self._reach,
@@ -86,7 +93,7 @@ class Expert:
         other = self._between_fingers()
         if other not in (None, i):
             return self._set_down() if physics.is_airborne(other) else self._leave()
-        return self._put(i, goal.of(i))
+        return self._put(i, goal.of(i), CARRY_PAST_M)
 
     # Judgement
 
@@ -127,12 +134,15 @@ class Expert:
         physics = self._env.physics
         thing, yaw = physics.object_position(i), physics.hand_yaw()
         away = thing - physics.hand_position()
-        turn = _nearest(yaw, physics.object_yaw(i) - yaw)
+        turn = _nearest(yaw, physics.object_yaw(i) - yaw, self._overreach)
         across, width = float(np.linalg.norm(away[:2])), physics.gripper_width()
-        if across < 0.012 and abs(turn) < np.deg2rad(9) and abs(away[2]) < 0.012:
+        # A slim bar leaves room beside it: a hand that shakes need not wait for the perfect moment.
+        slim = self._env.task.things[i].half_size_m[1] < SLIM_M
+        close_m, close_rad = (0.018, np.deg2rad(12)) if slim else (0.012, np.deg2rad(9))
+        if across < close_m and abs(turn) < close_rad and abs(away[2]) < 0.012:
             return _action(away - np.array([0.0, 0.0, GRASP_BELOW_M]), turn, closed=True)
         shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
-        amiss = max(_amiss(across, turn), shut)
+        amiss = max(_amiss(across, turn, *((0.014, 8) if slim else (0.006, 4))), shut)
         rise = away[2] + amiss * ABOVE_M - (1 - amiss) * GRASP_BELOW_M
         # Low beside the object: rise first, lest the fingers push it along.
         freedom = np.clip(1.0 - (rise - 0.01) / 0.03, 0.1, 1.0)
@@ -141,7 +151,7 @@ class Expert:
     def _carry(self, i: int, goal: Goal, carry_m: float) -> np.ndarray:
         """Lift, move and turn, lower as far as it fits."""
         away, turn = self._off(i, goal)
-        turn = _nearest(self._env.physics.hand_yaw(), turn)
+        turn = _nearest(self._env.physics.hand_yaw(), turn, self._overreach)
         amiss = _amiss(float(np.linalg.norm(away[:2])), turn)
         height = -away[2]
         rise = amiss * (carry_m + away[2] - goal.position[2]) + (1 - amiss) * away[2]
@@ -162,16 +172,23 @@ class Expert:
         return _action(np.array([0.0, 0.0, rise]), 0.0, closed=False)
 
 
-def _amiss(across_m: float, turn_rad: float) -> float:
+def _amiss(
+    across_m: float, turn_rad: float, within_m: float = 0.006, within_deg: float = 4
+) -> float:
     """How far from aligned, in [0, 1]: 0 within 6 mm and 4 degrees, 1 some centimetres beyond."""
-    turn = (abs(turn_rad) - np.deg2rad(4)) / np.deg2rad(25)
-    return float(np.clip(max((across_m - 0.006) / 0.035, turn), 0.0, 1.0))
+    turn = (abs(turn_rad) - np.deg2rad(within_deg)) / np.deg2rad(25)
+    return float(np.clip(max((across_m - within_m) / 0.035, turn), 0.0, 1.0))
 
 
-def _nearest(yaw: float, turn: float) -> float:
+def _nearest(yaw: float, turn: float, overreach: float) -> float:
     """The turn that leaves a bar as ``turn`` would, is nearest and within the wrist's reach."""
     turn = geometry.wrap(turn, np.pi)
-    options = [turn + k * np.pi for k in (-1, 0, 1) if abs(yaw + turn + k * np.pi) <= YAW_REACH_RAD]
+    options = [
+        turn + k * np.pi
+        for k in (-1, 0, 1)
+        if abs(yaw + turn + k * np.pi)
+        <= YAW_REACH_RAD + overreach * max(0.0, 1 - abs(turn / np.pi + k))
+    ]
     return min(options, key=abs, default=turn)
 
 

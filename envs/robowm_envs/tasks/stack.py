@@ -59,7 +59,7 @@ class Stack(base.Task):
 
     def target(self, physics: Physics, goal: base.Goal) -> base.Goal:
         """Where the bar belongs, as the block lies now."""
-        up = physics.object_half_size(OBJECT)[2] + physics.object_half_size(BLOCK)[2]
+        up = sum(physics.object_half_size(i)[2] for i in (OBJECT, BLOCK)) + BASE.margin_m
         rotation = physics.object_rotation(BLOCK)
         position = physics.object_position(BLOCK) + up * rotation[:, 2]
         return base.Goal(position, geometry.yaw_of(rotation) + goal.yaw)
