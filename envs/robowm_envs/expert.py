@@ -10,12 +10,16 @@ policy that imitates a threshold averages its two sides and stands still at it (
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from robowm_envs import controller, geometry, scene
 from robowm_envs.env import ManipulationEnv
 from robowm_envs.errors import EnvError
 from robowm_envs.tasks import Goal
+from robowm_envs.tasks.sort import Places
+from robowm_envs.tasks.stack import Stack
 
 ABOVE_M = 0.09  # of the object's middle, where a hand that is not aligned waits
 CARRY_M = 0.085  # height of the object's middle on its way over the table
@@ -27,13 +31,33 @@ GRASP_BELOW_M = 0.002  # the pads hold the box a little below its middle
 # A bar that lies this well is let go: less than the task asks for, but not much less, or what counts
 # would be lifted again, and a policy that imitates that waits over such a bar.
 CONTENT_M, CONTENT_RAD = 0.017, np.deg2rad(8.5)
-SLIM_M = 0.018  # half of a width that leaves a finger's breadth beside it in the open hand
 GAIN = 0.6  # share of the way that one step asks for: a deadbeat hand is hard to imitate
 FASTEST = 0.8  # of what an action may ask for
 YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.02
 # How far beyond it a turn may end that has almost come there: an object that yields a little in the
 # grasp would else change the side to turn to, again and again.
 OVERREACH_RAD = 0.06
+
+
+@dataclasses.dataclass(frozen=True)
+class Aim:
+    """How exactly the hand aims, above an object and with one above its goal."""
+
+    aligned_m: float
+    aligned_rad: float
+    close_m: float
+    close_rad: float
+
+    def amiss(self, across_m: float, turn_rad: float) -> float:
+        """How far from aligned, in [0, 1]: 0 where aligned, 1 some centimetres beyond."""
+        turn = (abs(turn_rad) - self.aligned_rad) / np.deg2rad(25)
+        return float(np.clip(max((across_m - self.aligned_m) / 0.035, turn), 0.0, 1.0))
+
+
+AIM = Aim(0.006, np.deg2rad(4), 0.012, np.deg2rad(9))
+# Beside a slim bar the open hand has room, and a hand that shakes need not wait for the best moment.
+AIM_AT_SLIM = Aim(0.012, np.deg2rad(6), 0.018, np.deg2rad(12))
+SLIM_M = 0.018  # half of its width
 
 
 class Expert:
@@ -81,12 +105,15 @@ class Expert:
         return self._put(0, self._env.goal)
 
     def _stack(self) -> np.ndarray:
-        target = self._env.task.target(self._env.physics, self._env.goal)
+        task = self._env.task
+        assert isinstance(task, Stack)
+        target = task.target(self._env.physics, self._env.goal)
         return self._put(0, target, carry_m=target.position[2] + CARRY_OVER_M)
 
     def _sort(self) -> np.ndarray:
         """The first, in the order told, that does not yet lie well."""
         physics, goal = self._env.physics, self._env.goal
+        assert isinstance(goal, Places)
         i = next((i for i in goal.order if not self._lies_well(i, goal.of(i))), None)
         if i is None:
             return self._leave()
@@ -110,6 +137,9 @@ class Expert:
         physics = self._env.physics
         turn = geometry.wrap(goal.yaw - physics.object_yaw(i), np.pi)
         return goal.position - physics.object_position(i), turn
+
+    def _aim(self, i: int) -> Aim:
+        return AIM_AT_SLIM if self._env.task.things[i].half_size_m[1] < SLIM_M else AIM
 
     def _between_fingers(self) -> int | None:
         """The object that the hand is around, and must not move sideways with."""
@@ -136,13 +166,11 @@ class Expert:
         away = thing - physics.hand_position()
         turn = _nearest(yaw, physics.object_yaw(i) - yaw, self._overreach)
         across, width = float(np.linalg.norm(away[:2])), physics.gripper_width()
-        # A slim bar leaves room beside it: a hand that shakes need not wait for the perfect moment.
-        slim = self._env.task.things[i].half_size_m[1] < SLIM_M
-        close_m, close_rad = (0.018, np.deg2rad(12)) if slim else (0.012, np.deg2rad(9))
-        if across < close_m and abs(turn) < close_rad and abs(away[2]) < 0.012:
+        aim = self._aim(i)
+        if across < aim.close_m and abs(turn) < aim.close_rad and abs(away[2]) < 0.012:
             return _action(away - np.array([0.0, 0.0, GRASP_BELOW_M]), turn, closed=True)
         shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
-        amiss = max(_amiss(across, turn, *((0.014, 8) if slim else (0.006, 4))), shut)
+        amiss = max(aim.amiss(across, turn), shut)
         rise = away[2] + amiss * ABOVE_M - (1 - amiss) * GRASP_BELOW_M
         # Low beside the object: rise first, lest the fingers push it along.
         freedom = np.clip(1.0 - (rise - 0.01) / 0.03, 0.1, 1.0)
@@ -152,7 +180,7 @@ class Expert:
         """Lift, move and turn, lower as far as it fits."""
         away, turn = self._off(i, goal)
         turn = _nearest(self._env.physics.hand_yaw(), turn, self._overreach)
-        amiss = _amiss(float(np.linalg.norm(away[:2])), turn)
+        amiss = self._aim(i).amiss(float(np.linalg.norm(away[:2])), turn)
         height = -away[2]
         rise = amiss * (carry_m + away[2] - goal.position[2]) + (1 - amiss) * away[2]
         # Over the table first: nothing is dragged far.
@@ -170,14 +198,6 @@ class Expert:
         is_open = np.clip((physics.gripper_width() - 0.055) / 0.012, 0.0, 1.0)
         rise = is_open * max(0.0, RETREAT_M - physics.hand_position()[2])
         return _action(np.array([0.0, 0.0, rise]), 0.0, closed=False)
-
-
-def _amiss(
-    across_m: float, turn_rad: float, within_m: float = 0.006, within_deg: float = 4
-) -> float:
-    """How far from aligned, in [0, 1]: 0 within 6 mm and 4 degrees, 1 some centimetres beyond."""
-    turn = (abs(turn_rad) - np.deg2rad(within_deg)) / np.deg2rad(25)
-    return float(np.clip(max((across_m - within_m) / 0.035, turn), 0.0, 1.0))
 
 
 def _nearest(yaw: float, turn: float, overreach: float) -> float:

@@ -35,7 +35,7 @@ class Stack(base.Task):
         half = half_sizes[:, :2] + [GAP_M / 2, GAP_M / 2]
 
         def is_apart(block: tuple[np.ndarray, float]) -> bool:
-            return geometry.gap_between(bar, bar_yaw, half[OBJECT], *block, half[BLOCK]) > 0.0
+            return geometry.gap_between((bar, bar_yaw), half[OBJECT], block, half[BLOCK]) > 0.0
 
         block, block_yaw = base.first_unsolved(
             lambda: base.draw_place(draw, rng), is_apart, "place for the block"
