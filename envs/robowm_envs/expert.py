@@ -47,6 +47,7 @@ class Aim:
     aligned_rad: float
     close_m: float
     close_rad: float
+    close_height_m: float
 
     def amiss(self, across_m: float, turn_rad: float) -> float:
         """How far from aligned, in [0, 1]: 0 where aligned, 1 some centimetres beyond."""
@@ -54,10 +55,10 @@ class Aim:
         return float(np.clip(max((across_m - self.aligned_m) / 0.035, turn), 0.0, 1.0))
 
 
-AIM = Aim(0.006, np.deg2rad(4), 0.012, np.deg2rad(9))
-# Beside a slim bar the open hand has room, and a hand that shakes need not wait for the best moment.
-AIM_AT_SLIM = Aim(0.012, np.deg2rad(6), 0.018, np.deg2rad(12))
-SLIM_M = 0.018  # half of its width
+AIM = Aim(0.006, np.deg2rad(4), 0.012, np.deg2rad(9), 0.012)
+# Among several objects a hand that shakes, or that another object hinders, shall not wait for the
+# best moment for ever.
+AIM_AMONG_OTHERS = Aim(0.012, np.deg2rad(6), 0.018, np.deg2rad(12), 0.016)
 
 
 class Expert:
@@ -65,8 +66,10 @@ class Expert:
 
     def __init__(self, env: ManipulationEnv):
         self._env = env
-        # With one object it is rare, and what was demonstrated stays as it was.
-        self._overreach = OVERREACH_RAD if len(env.physics.objects) > 1 else 0.0
+        # With one object all goes as it did: what was demonstrated there stays what it was.
+        alone = len(env.physics.objects) <= 1
+        self._aim = AIM if alone else AIM_AMONG_OTHERS
+        self._overreach = 0.0 if alone else OVERREACH_RAD
         try:
             self._decide = {
                 "reach": self._reach,
@@ -119,7 +122,8 @@ class Expert:
             return self._leave()
         other = self._between_fingers()
         if other not in (None, i):
-            return self._set_down() if physics.is_airborne(other) else self._leave()
+            can_lower = physics.is_airborne(other) and not self._is_lowest()
+            return self._set_down() if can_lower else self._leave()
         return self._put(i, goal.of(i), CARRY_PAST_M)
 
     # Judgement
@@ -127,19 +131,18 @@ class Expert:
     def _lies_well(self, i: int, goal: Goal) -> bool:
         physics = self._env.physics
         away, turn = self._off(i, goal)
-        # At the bottom of its reach a hand that holds the box low can only let it drop: millimetres.
-        lowest = physics.hand_position()[2] < scene.WORKSPACE_LOW_M[2] + 0.004
-        lies = lowest or physics.object_on_table(i) or abs(away[2]) < 0.004
+        lies = self._is_lowest() or physics.object_on_table(i) or abs(away[2]) < 0.004
         return bool(lies and np.linalg.norm(away[:2]) < CONTENT_M and abs(turn) < CONTENT_RAD)
+
+    def _is_lowest(self) -> bool:
+        """At the bottom of its reach a hand that holds a box low can only let it drop: millimetres."""
+        return bool(self._env.physics.hand_position()[2] < scene.WORKSPACE_LOW_M[2] + 0.004)
 
     def _off(self, i: int, goal: Goal) -> tuple[np.ndarray, float]:
         """What object ``i`` lacks to its goal: a way [3] and a turn."""
         physics = self._env.physics
         turn = geometry.wrap(goal.yaw - physics.object_yaw(i), np.pi)
         return goal.position - physics.object_position(i), turn
-
-    def _aim(self, i: int) -> Aim:
-        return AIM_AT_SLIM if self._env.task.things[i].half_size_m[1] < SLIM_M else AIM
 
     def _between_fingers(self) -> int | None:
         """The object that the hand is around, and must not move sideways with."""
@@ -166,8 +169,9 @@ class Expert:
         away = thing - physics.hand_position()
         turn = _nearest(yaw, physics.object_yaw(i) - yaw, self._overreach)
         across, width = float(np.linalg.norm(away[:2])), physics.gripper_width()
-        aim = self._aim(i)
-        if across < aim.close_m and abs(turn) < aim.close_rad and abs(away[2]) < 0.012:
+        aim = self._aim
+        near = across < aim.close_m and abs(away[2]) < aim.close_height_m
+        if near and abs(turn) < aim.close_rad:
             return _action(away - np.array([0.0, 0.0, GRASP_BELOW_M]), turn, closed=True)
         shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
         amiss = max(aim.amiss(across, turn), shut)
@@ -180,7 +184,7 @@ class Expert:
         """Lift, move and turn, lower as far as it fits."""
         away, turn = self._off(i, goal)
         turn = _nearest(self._env.physics.hand_yaw(), turn, self._overreach)
-        amiss = self._aim(i).amiss(float(np.linalg.norm(away[:2])), turn)
+        amiss = self._aim.amiss(float(np.linalg.norm(away[:2])), turn)
         height = -away[2]
         rise = amiss * (carry_m + away[2] - goal.position[2]) + (1 - amiss) * away[2]
         # Over the table first: nothing is dragged far.

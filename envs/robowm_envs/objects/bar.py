@@ -44,7 +44,7 @@ BAR = Box(half_size_m=(0.055, 0.020, 0.020), mass_kg=0.15, friction=1.0, rgb=(0.
 # boxes lie across each other and touch, MuJoCo may see two edges instead of two faces, another pair at
 # each time step, and the bar shakes for ever. With this margin, and with no less, they do not touch.
 BASE = Box(
-    (0.060, 0.032, 0.018), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base",
+    (0.060, 0.032, 0.010), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base",
     margin_m=0.003,
 )  # fmt: skip
 # Hues a third of the circle apart: no shift of colour makes one look like another.
