@@ -14,7 +14,8 @@ import numpy as np
 
 from robowm.errors import UserError
 
-POSITION, YAW = "object_position", "object_yaw"
+POSITION, YAW = "object_position", "object_yaw"  # of the first object, which errors are told of
+POSE_SUFFIXES = ("_position", "_yaw", "_rotation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +106,8 @@ class TaskSpec:
       observation: what an agent sees at run time.
       action: what it sends.
       privileged: learning targets known in simulation only; never an input at run time.
-      yaw_order: order k of the object's symmetry about the vertical; ``object_yaw`` is
-        (sin k yaw, cos k yaw).
+      yaw_order: order k of the objects' symmetry about the vertical; ``object_yaw``, and the yaw
+        of every other object, is (sin k yaw, cos k yaw).
       control_dt_s: seconds between actions.
       time_limit_steps: actions in an episode.
     """
@@ -129,8 +130,8 @@ class TaskSpec:
 
     @property
     def pose_keys(self) -> tuple[str, ...]:
-        """Privileged arrays that form the object's pose, in slot order."""
-        return tuple(name for name in (POSITION, YAW) if name in self.privileged)
+        """Privileged arrays that form the poses of all objects, in slot order."""
+        return tuple(name for name in self.privileged if name.endswith(POSE_SUFFIXES))
 
     @classmethod
     def from_env(cls, env: Any) -> TaskSpec:

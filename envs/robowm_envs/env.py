@@ -363,7 +363,7 @@ class ManipulationEnv(dm_env.Environment):
         physics = self.physics
         if not physics.has_object:
             return self.goal.position - physics.hand_position()
-        parts = []
+        parts: list[Any] = []
         for i in physics.objects:
             turn = self.yaw_order * physics.object_yaw(i)
             long_axis = physics.object_rotation(i)[:, 0]

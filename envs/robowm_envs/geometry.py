@@ -49,16 +49,15 @@ def yaw_of(rotation: np.ndarray) -> float:
 
 
 def gap_between(
-    place_a: np.ndarray, yaw_a: float, half_a: np.ndarray,
-    place_b: np.ndarray, yaw_b: float, half_b: np.ndarray,
-) -> float:  # fmt: skip
+    a: tuple[np.ndarray, float], half_a: np.ndarray, b: tuple[np.ndarray, float], half_b: np.ndarray
+) -> float:
     """How far two rectangles in the plane are apart, or below 0 how deep they overlap.
 
-    Each has its middle [2] (m), its yaw, and half of its edges [2] (m). Between corners the distance
-    is a little more than this: the separating axis theorem looks along edges only.
+    Each is given by its middle [2] (m) with its yaw, and by half of its edges [2] (m). Between
+    corners the distance is a little more than this: the separating axis theorem looks along edges.
     """
-    axes_a, axes_b = about_z(yaw_a)[:2, :2], about_z(yaw_b)[:2, :2]  # one in each column
-    along = np.abs((place_b - place_a) @ np.hstack([axes_a, axes_b]))  # [4]
+    axes_a, axes_b = about_z(a[1])[:2, :2], about_z(b[1])[:2, :2]  # one in each column
+    along = np.abs((b[0] - a[0]) @ np.hstack([axes_a, axes_b]))  # [4]
     turned = np.abs(axes_a.T @ axes_b)
     reach = np.concatenate([half_a + turned @ half_b, half_b + turned.T @ half_a])
     return float((along - reach).max())

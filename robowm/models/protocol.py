@@ -58,7 +58,8 @@ class Decodes(Protocol):
 @runtime_checkable
 class EstimatesPose(Protocol):
     def pose(self, state: State) -> dict[str, Tensor]:
-        """``object_position`` [B, 3] in metres and ``object_yaw`` [B, 2], as in the TaskSpec."""
+        """The TaskSpec's ``pose_keys``: ``object_position`` [B, 3] in metres, ``object_yaw`` [B, 2],
+        and those of further objects."""
         ...
 
 

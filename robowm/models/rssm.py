@@ -500,24 +500,20 @@ class RSSM(nn.Module):
     def _pose_errors(
         self, read: Tensor, states: State, prior: Tensor, truth: Tensor, follows: Tensor
     ) -> dict[str, Tensor]:
-        """Median position error in centimetres: encoder, posterior, one-step prior."""
+        """Median errors of the first object, cm and degrees: encoder, posterior, one-step prior."""
         if POSITION not in self.pose_keys:
             return {}
         half = getattr(self, f"half_{POSITION}")
+        part, end = {}, 0
+        for name in self.pose_keys:
+            part[name] = slice(end, end := end + self.spec.privileged[name].size)
+        place, yaw = part[POSITION], part.get(YAW)
         estimates = {"read": read}
         if self.slot_size:
             estimates |= {"posterior": states["slot"].detach(), "prior": prior}
         metrics = {}
-        yaw = slice(3, 5) if YAW in self.pose_keys else None
         for name, value in estimates.items():
-            error = 100 * (
-                (
-                    value - truth
-                    if value.shape == truth.shape
-                    else value[..., : truth.shape[-1]] - truth
-                )[..., :3]
-                * half
-            ).norm(dim=-1)
+            error = 100 * ((value[..., place] - truth[..., place]) * half).norm(dim=-1)
             if name == "prior":
                 error = error[follows > 0]
             metrics[f"position_error_cm/{name}"] = error.median()

@@ -40,12 +40,12 @@ class Box:
 
 
 BAR = Box(half_size_m=(0.055, 0.020, 0.020), mass_kg=0.15, friction=1.0, rgb=(0.90, 0.12, 0.10))
-# To put a bar on: too wide for the gripper, and heavy enough to stay when it is touched. Of two boxes
-# that penetrate each other, one turned on the other, MuJoCo now and then reports edges as deep as a
-# third of a millimetre; the bar then shakes for ever. With a margin they never penetrate.
+# To put a bar on: too wide for the gripper, and heavy enough to stay when it is touched. Where two
+# boxes lie across each other and touch, MuJoCo may see two edges instead of two faces, another pair at
+# each time step, and the bar shakes for ever. With this margin, and with no less, they do not touch.
 BASE = Box(
-    (0.060, 0.032, 0.018), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base",
-    margin_m=0.001,
+    (0.060, 0.032, 0.010), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base",
+    margin_m=0.003,
 )  # fmt: skip
 # Hues a third of the circle apart: no shift of colour makes one look like another.
 SMALL_BARS = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 from dm_env import specs
@@ -46,7 +47,7 @@ class Sort(base.Task):
     """
 
     name = "sort"
-    time_limit_steps = 200
+    time_limit_steps = 240
     things = SMALL_BARS
     marker = "bars"
     goal_size = 5 * len(SMALL_BARS)
@@ -146,15 +147,17 @@ class Sort(base.Task):
         return total / len(goal.order)
 
 
-def _spread(n: int, half: np.ndarray, draw_place) -> list[tuple[np.ndarray, float]]:
+def _spread(
+    n: int, half: np.ndarray, draw_place: Callable[[], tuple[np.ndarray, float]]
+) -> list[tuple[np.ndarray, float]]:
     """Up to ``n`` poses, each of which leaves room for the fingers at all others."""
     poses: list[tuple[np.ndarray, float]] = []
     grasp = np.array([half[0], FINGERS_HALF_M])
     for _ in range(12 * n):
         one = draw_place()
         if all(
-            geometry.gap_between(*one, grasp, *other, half) > 0.0
-            and geometry.gap_between(*one, half, *other, grasp) > 0.0
+            geometry.gap_between(one, grasp, other, half) > 0.0
+            and geometry.gap_between(one, half, other, grasp) > 0.0
             for other in poses
         ):
             poses.append(one)

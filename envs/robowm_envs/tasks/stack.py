@@ -35,7 +35,7 @@ class Stack(base.Task):
         half = half_sizes[:, :2] + [GAP_M / 2, GAP_M / 2]
 
         def is_apart(block: tuple[np.ndarray, float]) -> bool:
-            return geometry.gap_between(bar, bar_yaw, half[OBJECT], *block, half[BLOCK]) > 0.0
+            return geometry.gap_between((bar, bar_yaw), half[OBJECT], block, half[BLOCK]) > 0.0
 
         block, block_yaw = base.first_unsolved(
             lambda: base.draw_place(draw, rng), is_apart, "place for the block"
@@ -59,7 +59,7 @@ class Stack(base.Task):
 
     def target(self, physics: Physics, goal: base.Goal) -> base.Goal:
         """Where the bar belongs, as the block lies now."""
-        up = physics.object_half_size(OBJECT)[2] + physics.object_half_size(BLOCK)[2]
+        up = sum(physics.object_half_size(i)[2] for i in (OBJECT, BLOCK)) + BASE.margin_m
         rotation = physics.object_rotation(BLOCK)
         position = physics.object_position(BLOCK) + up * rotation[:, 2]
         return base.Goal(position, geometry.yaw_of(rotation) + goal.yaw)
