@@ -75,18 +75,18 @@ class SamplingConfig:
     """
 
     kind: str = "mppi"
-    samples: int = 256
-    iterations: int = 4
+    samples: int = 64
+    iterations: int = 2
     horizon: int = 6
     elites: int = 32
-    policy_samples: int = 24
+    policy_samples: int = 16
     leaning_samples: int = 24
     policy_prior: float = 0.2
     init_std: float = 0.3
     min_std: float = 0.05
     max_std: float = 1.0
     noise_scale: list[float] | None = None
-    noise_persistence: float = 0.0
+    noise_persistence: float = 0.5
     switch_flip: float = 0.05
     momentum: float = 0.1
     select: str = "argmax"
