@@ -256,8 +256,8 @@ def test_holding_the_bar_over_the_block_is_not_success():
             if env.physics.grasped() and position < 0.015 and rotation < 0.15:
                 break
             step = env.step(action)
-        for _ in range(12):  # down to the block, and hold on
-            rewards.append(env.step([0, 0, -0.1, 0, 1]).reward)
+        for _ in range(8):  # down to the block, and hold on
+            rewards.append(env.step([0, 0, -0.05, 0, 1]).reward)
             assert env.physics.grasped() and env.metrics()["success"] == 0.0
         assert env.physics.objects_touch(OBJECT, BLOCK)
         step = env.step(STAY)
