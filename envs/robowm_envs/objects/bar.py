@@ -40,9 +40,10 @@ class Box:
 
 
 BAR = Box(half_size_m=(0.055, 0.020, 0.020), mass_kg=0.15, friction=1.0, rgb=(0.90, 0.12, 0.10))
-# To put a bar on: too wide for the gripper, and heavy enough to stay when it is touched. Where two
-# boxes lie across each other and touch, MuJoCo may see two edges instead of two faces, another pair at
-# each time step, and the bar shakes for ever. With this margin, and with no less, they do not touch.
+# To put a bar on: heavy enough to stay when it is touched, and low enough to let a finger that comes
+# down on it still hold a bar that lies close beside it. Where two boxes lie across each other and touch,
+# MuJoCo may see two edges instead of two faces, another pair at each time step, and the bar shakes for
+# ever. With this margin they do not touch; with 2 mm a hard landing can still bring them together.
 BASE = Box(
     (0.060, 0.032, 0.010), mass_kg=0.5, friction=1.0, rgb=(0.10, 0.25, 0.85), name="base",
     margin_m=0.003,
