@@ -33,6 +33,7 @@ from robowm.spec import TaskSpec
 
 FORMAT = 1
 _SCALE = ".scale"  # after a weight's name, its scales
+_ELSEWHERE = ("data", "out", "begin_with")  # folders of the machine that trained
 _COPY, _ORIGINAL = ".target.", ".critics."  # a slow copy, which training alone has a use for
 _SMALL = 4096  # numbers of a tensor below which it is kept as it is
 
@@ -114,7 +115,7 @@ def write(saved: Checkpoint, path: Path, tasks: Sequence[str], measured: Sequenc
     }
     (path / "model.safetensors").write_bytes(data)
     for name, content in (
-        ("config.json", saved.config),
+        ("config.json", {k: v for k, v in saved.config.items() if k not in _ELSEWHERE}),
         ("spec.json", saved.spec.to_dict()),
         ("card.json", card),
     ):
