@@ -14,7 +14,7 @@ import numpy as np
 
 from robowm.errors import UserError
 
-POSITION, YAW = "object_position", "object_yaw"
+POSITION, YAW, ROTATION = "object_position", "object_yaw", "object_rotation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +106,8 @@ class TaskSpec:
       action: what it sends.
       privileged: learning targets known in simulation only; never an input at run time.
       yaw_order: order k of the object's symmetry about the vertical; ``object_yaw`` is
-        (sin k yaw, cos k yaw).
+        (sin k yaw, cos k yaw). An object whose rotation is free has ``object_rotation`` instead,
+        the direction [3] of its long axis.
       control_dt_s: seconds between actions.
       time_limit_steps: actions in an episode.
     """
@@ -130,7 +131,7 @@ class TaskSpec:
     @property
     def pose_keys(self) -> tuple[str, ...]:
         """Privileged arrays that form the object's pose, in slot order."""
-        return tuple(name for name in (POSITION, YAW) if name in self.privileged)
+        return tuple(k for k in self.privileged if k.endswith(("_position", "_yaw", "_rotation")))
 
     @classmethod
     def from_env(cls, env: Any) -> TaskSpec:

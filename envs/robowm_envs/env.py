@@ -26,7 +26,7 @@ class ManipulationEnv(dm_env.Environment):
     """A dm_env environment, with the additions that learning from simulation needs.
 
     Observations: ``image_<camera>`` uint8 [H, W, 3] or, in state mode, ``object`` float32; then
-    ``proprio`` and ``goal`` float32. Actions: float32 [5] in [-1, 1], a move of the commanded hand
+    ``proprio`` and ``goal`` float32. Actions: float32 [A] in [-1, 1], a move of the commanded hand
     pose (see ``action_spec().name``; ``action_scale`` gives metres and radians a step) and the
     gripper (> 0 closes).
 
@@ -63,9 +63,11 @@ class ManipulationEnv(dm_env.Environment):
             raise EnvError(f"image_size is {image_size}: choose a number of pixels from 8 to 1024.")
         self.task, self.name = task, task.name
         self.time_limit_steps = task.time_limit_steps
+        # Which way its cap points says more than a yaw, and says it in every pose.
+        self._is_directed = task.thing is not None and task.thing.cap_rgb is not None
         self.yaw_order = task.yaw_order
         self.control_dt_s = controller.CONTROL_DT_S
-        self.action_scale = controller.SCALE.copy()
+        self.action_scale = task.actions.scale.copy()
         self.split = randomisation.check_split(split)
         self._groups = randomisation.check_groups(randomise)
         self._cameras = tuple(cameras) if observation == "pixels" else ()
@@ -74,13 +76,13 @@ class ManipulationEnv(dm_env.Environment):
         self._next_episode = int(seed)
         scene_ = scene.build(arm, task.thing, task.marker)
         self.physics = Physics(scene_)
-        self.controller = controller.HandController(self.physics)
+        self.controller = controller.HandController(self.physics, task.actions)
         self._conditions = Conditions(scene_)
         self.painter = painter or Painter()
         self._specs = self._build_specs()
         self._privileged_specs = self._build_privileged_specs()
         self._action_spec = specs.BoundedArray(
-            (len(controller.NAMES),), np.float32, -1.0, 1.0, name="\t".join(controller.NAMES)
+            self.action_scale.shape, np.float32, -1.0, 1.0, name="\t".join(task.actions.names)
         )
         self.goal = Goal(np.zeros(3))
         self.episode = -1
@@ -150,10 +152,14 @@ class ManipulationEnv(dm_env.Environment):
         physics = self.physics
         if not physics.has_object:
             return {"object_position": self.goal.position.astype(np.float32)}
-        turn = self.yaw_order * physics.object_yaw()
+        if self._is_directed:
+            rotation = {"object_rotation": physics.object_axis().astype(np.float32)}
+        else:
+            turn = self.yaw_order * physics.object_yaw()
+            rotation = {"object_yaw": np.array([np.sin(turn), np.cos(turn)], np.float32)}
         return {
             "object_position": physics.object_position().astype(np.float32),
-            "object_yaw": np.array([np.sin(turn), np.cos(turn)], np.float32),
+            **rotation,
             "contact": np.array(physics.touches(), np.float32),
             "slip": np.array([min(physics.slip_speed(), 1.0)], np.float32),
         }
@@ -237,7 +243,7 @@ class ManipulationEnv(dm_env.Environment):
             physics.place_object(start.object_position, start.object_yaw)
         self.goal = start.goal
         marker = self.goal.position.copy()
-        if self.task.marker == "bar":
+        if self.task.marker in ("bar", "disc"):
             marker[2] = 0.0009  # a leaf on the table
         physics.place_target(marker, self.goal.yaw)
         physics.forward()
@@ -257,11 +263,12 @@ class ManipulationEnv(dm_env.Environment):
         self._grasped |= held
         self._lifted |= held and up
         # In the air and in nobody's hand, after having been held there: it falls.
-        self._dropped |= self._lifted and bottom > 0.01 and not physics.hand_touches_object()
+        falls = bottom > 0.01 and not physics.object_on_table()
+        self._dropped |= self._lifted and falls and not physics.hand_touches_object()
 
     def _check_action(self, action: np.ndarray) -> np.ndarray:
         array = np.asarray(action, np.float32)
-        names = controller.NAMES
+        names = self.task.actions.names
         if array.shape != (len(names),):
             raise EnvError(
                 f"an action has shape {array.shape}, expected ({len(names)},): {', '.join(names)}."
@@ -306,14 +313,10 @@ class ManipulationEnv(dm_env.Environment):
         physics = self.physics
         if not physics.has_object:
             return self.goal.position - physics.hand_position()
-        turn, long_axis = self.yaw_order * physics.object_yaw(), physics.object_rotation()[:, 0]
-        return np.concatenate(
-            [
-                physics.object_position(),
-                [np.sin(turn), np.cos(turn), abs(long_axis[2])],
-                physics.object_velocity()[:3],
-            ]
-        )
+        turn, axis = self.yaw_order * physics.object_yaw(), physics.object_axis()
+        if not self._is_directed:
+            axis = np.array([np.sin(turn), np.cos(turn), abs(axis[2])])
+        return np.concatenate([physics.object_position(), axis, physics.object_velocity()[:3]])
 
     def _build_specs(self) -> dict[str, specs.Array]:
         physics, low, high = self.physics, scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M
@@ -330,8 +333,9 @@ class ManipulationEnv(dm_env.Environment):
         if self._state_mode:
             bounds = [*low[:2] - 0.05, 0.0], [*high[:2] + 0.05, high[2]]
             if physics.has_object:
+                lowest = -1 if self._is_directed else 0
                 built["object"] = _bounded(
-                    "object", [*bounds[0], -1, -1, 0, -1, -1, -1], [*bounds[1], 1, 1, 1, 1, 1, 1]
+                    "object", [*bounds[0], -1, -1, lowest, -1, -1, -1], [*bounds[1], *[1] * 6]
                 )
             else:
                 built["object"] = _bounded("object", low - high, high - low)
@@ -342,7 +346,10 @@ class ManipulationEnv(dm_env.Environment):
         high = scene.WORKSPACE_HIGH_M + [0.05, 0.05, 0.0]
         built: dict[str, specs.Array] = {"object_position": _bounded("object_position", low, high)}
         if self.physics.has_object:
-            built["object_yaw"] = _bounded("object_yaw", [-1, -1], [1, 1])
+            if self._is_directed:
+                built["object_rotation"] = _bounded("object_rotation", [-1] * 3, [1] * 3)
+            else:
+                built["object_yaw"] = _bounded("object_yaw", [-1, -1], [1, 1])
             built["contact"] = _bounded("contact", [0, 0], [1, 1])
             built["slip"] = _bounded("slip", [0], [1])
         return built

@@ -161,6 +161,14 @@ class Physics:
     def object_rotation(self) -> np.ndarray:
         return self.data.xmat[self.object_body].reshape(3, 3).copy()
 
+    def object_axis(self) -> np.ndarray:
+        """[3] where the long axis points, in the world; towards the cap where there is one."""
+        return self.object_rotation()[:, 0]
+
+    def object_bottom(self) -> float:
+        """Height of its lowest corner, however it is turned."""
+        return float(self.object_position()[2] - np.abs(self.object_rotation()[2]) @ self.object_half_size())
+
     def object_yaw(self) -> float:
         return geometry.yaw_of(self.object_rotation())
 

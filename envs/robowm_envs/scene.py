@@ -19,6 +19,9 @@ WORKSPACE_LOW_M = np.array([0.30, -0.26, 0.012])
 WORKSPACE_HIGH_M = np.array([0.68, 0.26, 0.30])
 # Joint 7 reaches every yaw in this interval but for a far corner: at its ends it falls short.
 YAW_LIMIT_RAD = 1.95
+# From pointing down; a hand that lies flatter comes to the table with its wrist.
+TILT_LIMIT_RAD = 1.5
+CAP_SHARE = 0.4  # of the bar's length
 
 TABLE_RGB = (0.62, 0.58, 0.50)
 MARKER_RGBA = (0.05, 0.75, 0.25, 1.0)
@@ -41,7 +44,8 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
     Args:
       arm_name: key of :data:`robowm_envs.arms.ARMS`.
       thing: the object to manipulate, named ``object``.
-      marker: ``"bar"`` (lies on the table and shows the target's yaw), ``"ball"`` or ``"none"``.
+      marker: ``"bar"`` (lies on the table and shows the target's yaw), ``"disc"`` (lies on the table),
+        ``"ball"`` or ``"none"``.
     """
     arm = arms.build(arm_name)
     spec = mujoco.MjSpec()
@@ -81,12 +85,24 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
             priority=1,  # its friction alone decides, so one number can be randomised
             solref=[0.012, 1.0],
         )  # fmt: skip
+        if thing.cap_rgb is not None:
+            place, half = cap_box(np.array(thing.half_size_m))
+            body.add_geom(
+                name="cap", type=box, pos=place, size=half, rgba=[*thing.cap_rgb, 1],
+                contype=0, conaffinity=0, mass=0,
+            )  # fmt: skip
     _add_marker(spec, marker, thing)
     cameras.add_front(spec)
     arm.spec.option = spec.option  # where they differ, attaching warns, into a file
     spec.attach(arm.spec, prefix=PREFIX, frame=world.add_frame())
     cameras.add_wrist(spec.body(PREFIX + arm.hand))
     return Scene(spec, spec.compile(), arm.prefixed(PREFIX), thing)
+
+
+def cap_box(half_size_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and half size of a cap on the end at +x of a box: paint, a hair thicker than the box."""
+    half = half_size_m * [CAP_SHARE, 1.0, 1.0]
+    return np.array([half_size_m[0] - half[0], 0.0, 0.0]), half + 0.0004
 
 
 def _make_light_to_draw(spec: mujoco.MjSpec) -> None:
@@ -110,6 +126,10 @@ def _add_marker(spec: mujoco.MjSpec, kind: str, thing: Box | None) -> None:
     if kind == "ball":
         sphere = mujoco.mjtGeom.mjGEOM_SPHERE
         marker.add_geom(name="target", type=sphere, size=[0.02, 0, 0], **ghost)
+        return
+    if kind == "disc":
+        cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
+        marker.add_geom(name="target", type=cylinder, size=[0.03, 0.0008, 0], **ghost)
         return
     assert thing is not None, "a bar marker shows where an object shall lie"
     marker.add_geom(

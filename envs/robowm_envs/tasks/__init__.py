@@ -8,8 +8,19 @@ from robowm_envs.tasks.base import Goal, Start, Task
 from robowm_envs.tasks.grasp import Grasp
 from robowm_envs.tasks.place import GraspRotatePlace, Slip
 from robowm_envs.tasks.reach import Reach
+from robowm_envs.tasks.reorient import Reorient
 
-_ALL: tuple[type[Task], ...] = (Reach, Grasp, GraspRotatePlace, Slip)
+_ALL: tuple[type[Task], ...] = (Reach, Grasp, GraspRotatePlace, Slip, Reorient)
 TASKS: Mapping[str, type[Task]] = {task.name: task for task in _ALL}
 
-__all__ = ["TASKS", "Goal", "Grasp", "GraspRotatePlace", "Reach", "Slip", "Start", "Task"]
+__all__ = [
+    "TASKS",
+    "Goal",
+    "Grasp",
+    "GraspRotatePlace",
+    "Reach",
+    "Reorient",
+    "Slip",
+    "Start",
+    "Task",
+]

@@ -1,0 +1,160 @@
+"""The scripted demonstrator's part for ``reorient``: stand a lying bar on end, its cap up.
+
+The hand turns over by a right angle about its closing axis, to which the pads are planes, so that
+it may lean as it likes when it grasps. It grasps leaning a little over the cap, its fingers towards
+the other end, and sets down lying nearly flat, its fingers forward under the cap: nearly upright
+at first, since that is what the arm reaches everywhere, with the fingers pointing any way.
+
+As in :mod:`robowm_envs.expert` nothing is remembered, and what is wanted is continuous where it can
+be. A hand's pose is told by three angles: ``heading``, in which its x axis points; ``tilt``, of its
+fingers from down towards the heading; ``roll``, which is to be 0: the closing axis is level.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from robowm_envs import controller, geometry, scene
+from robowm_envs.physics import Physics
+from robowm_envs.tasks import Goal
+
+ABOVE_M = 0.09  # of the grasp, where a hand that is not aligned waits
+CARRY_M = 0.11  # height of the bar's middle on its way
+RETREAT_M = 0.20
+LEAN_RAD = np.deg2rad(15)  # over the cap, when it grasps
+FLATTEST_RAD = scene.TILT_LIMIT_RAD - 0.03
+# A bar that stands this well is let go; see expert.CONTENT_M.
+CONTENT_M, CONTENT_RAD = 0.017, np.deg2rad(8.5)
+GAIN, FASTEST = 0.6, 0.8  # as in expert.py
+YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.05
+# Fingers forward, the wrist is between the hand and the arm: it reaches that only turned aside.
+ASIDE_RAD = 1.4
+UP = np.array([0.0, 0.0, 1.0])
+
+
+def decide(physics: Physics, goal: Goal) -> np.ndarray:
+    """The action float32 [7] that fits the present state."""
+    away, axis = goal.position - physics.object_position(), physics.object_axis()
+    lean = math.atan2(math.hypot(axis[0], axis[1]), axis[2])
+    stands = physics.object_on_table() or abs(away[2]) < 0.004
+    if stands and lean < CONTENT_RAD and math.hypot(away[0], away[1]) < CONTENT_M:
+        return _leave(physics)
+    if not physics.grasped():
+        return _take(physics)
+    return _carry(physics, away, axis, lean)
+
+
+def _take(physics: Physics) -> np.ndarray:
+    """Above the bar, turned across it; down as far as aligned; close."""
+    heading, tilt, _ = hand_angles(physics.hand_rotation())
+    point, to_heading, to_tilt = _grasp(physics, heading)
+    away, turn, lean = point - physics.hand_position(), to_heading - heading, to_tilt - tilt
+    across, width = math.hypot(away[0], away[1]), physics.gripper_width()
+    askew = max(abs(turn), abs(lean))
+    if across < 0.012 and askew < np.deg2rad(9) and abs(away[2]) < 0.012:
+        return _action(physics, away, turn, lean, closed=True)
+    shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
+    amiss = max(_amiss(across, askew), shut)
+    rise = away[2] + amiss * ABOVE_M
+    # Low beside the bar: rise first, lest the fingers push it along.
+    freedom = np.clip(1.0 - (rise - 0.01) / 0.03, 0.1, 1.0)
+    move = np.array([*freedom * away[:2], rise])
+    return _action(physics, move, freedom * turn, freedom * lean, closed=False)
+
+
+def _grasp(physics: Physics, heading: float) -> tuple[np.ndarray, float, float]:
+    """Where to grasp the bar as it is: point [3] (m), heading and tilt (rad)."""
+    position, rotation = physics.object_position(), physics.object_rotation()
+    axis = rotation[:, 0]
+    if abs(axis[2]) > 0.7:  # on end: from above, by its upper end, across any two of its faces
+        turn = geometry.wrap(math.atan2(rotation[1, 1], rotation[0, 1]) - heading, np.pi / 2)
+        return position + (physics.object_half_size()[0] - 0.03) * UP, heading + turn, 0.0
+    cap = math.atan2(axis[1], axis[0])
+    options = [(cap, -LEAN_RAD), (geometry.wrap(cap + np.pi), LEAN_RAD)]
+    return position, *min(options, key=lambda option: abs(option[0] - heading))
+
+
+def _carry(physics: Physics, away: np.ndarray, axis: np.ndarray, lean: float) -> np.ndarray:
+    """Lift, turn over, move, lower as far as it fits. ``away`` and ``lean`` are the bar's."""
+    rotation = physics.hand_rotation()
+    heading, tilt, _ = hand_angles(rotation)
+    in_hand = rotation.T @ axis
+    to_tilt = math.atan2(in_hand[0], -in_hand[2])  # at which the cap is up
+    beyond = abs(to_tilt) - FLATTEST_RAD
+    if beyond > np.deg2rad(8):
+        return _lay_down(physics, tilt, to_tilt)
+    to_tilt = min(max(to_tilt, -FLATTEST_RAD), FLATTEST_RAD)
+    turn = _aside(heading, to_tilt, float(physics.object_position()[0] + max(away[0], 0.0))) - heading
+    clear = np.clip((physics.object_bottom() - 0.005) / 0.03, 0.0, 1.0)
+    amiss = _amiss(math.hypot(away[0], away[1]), lean)
+    rise = away[2] + amiss * (CARRY_M - away[2] - physics.object_position()[2])
+    # Over the table first: nothing is dragged far.
+    freedom = max(clear, 1 - amiss)
+    over = freedom * np.clip(1.2 - abs(turn), 0.0, 1.0)
+    move = np.array([*freedom * away[:2], rise - 0.002])
+    return _action(physics, move, clear * turn, over * (to_tilt - tilt), closed=True)
+
+
+def _aside(heading: float, tilt: float, x_m: float) -> float:
+    """The heading nearest to this one at which the arm reaches such a tilt, ``x_m`` ahead of it."""
+    if tilt > 0:
+        least, side = ASIDE_RAD * np.clip((tilt - 0.3) / 0.4, 0.0, 1.0), 1.0
+    else:  # over the hand, which only a far one does not allow
+        far = np.clip((x_m - 0.48) / 0.08, 0.0, 1.0) * np.clip((-tilt - 0.3) / 0.4, 0.0, 1.0)
+        least, side = ASIDE_RAD * far, math.copysign(1.0, heading)
+    return side * max(side * heading, least)
+
+
+def _lay_down(physics: Physics, tilt: float, to_tilt: float) -> np.ndarray:
+    """Held so that no turn of the hand stands it up: lay it on its side, to be grasped again."""
+    # On its side at a right angle to upright; of two ways the one that is the less flat for the hand.
+    flat = min((geometry.wrap(to_tilt + side * np.pi / 2) for side in (1, -1)), key=abs)
+    lean = np.clip(flat, -FLATTEST_RAD, FLATTEST_RAD) - tilt
+    position, bottom = physics.object_position(), physics.object_bottom()
+    amiss = _amiss(0.0, lean)
+    rise = amiss * (CARRY_M - position[2]) - (1 - amiss) * (bottom + 0.002)
+    clear = np.clip((bottom - 0.005) / 0.03, 0.0, 1.0)
+    down = bottom < 0.004 and amiss < 0.5
+    return _action(physics, rise * UP, 0.0, max(clear, 1 - amiss) * lean, closed=not down)
+
+
+def _leave(physics: Physics) -> np.ndarray:
+    """Open, back out the way the fingers point, up and upright, then wait."""
+    heading, tilt, _ = hand_angles(physics.hand_rotation())
+    fingers = physics.hand_rotation()[:, 2]
+    hand = physics.hand_position()
+    is_open = np.clip((physics.gripper_width() - 0.055) / 0.012, 0.0, 1.0)
+    gap = float(np.linalg.norm(hand - physics.object_position()))
+    out = np.clip((gap - 0.06) / 0.03, 0.0, 1.0)
+    move = max(0.0, 0.10 - gap) * (0.3 * UP - fingers) + out * max(0.0, RETREAT_M - hand[2]) * UP
+    return _action(physics, is_open * move, 0.0, -out * is_open * tilt, closed=False)
+
+
+def hand_angles(rotation: np.ndarray) -> tuple[float, float, float]:
+    """Heading, tilt and roll (rad) of a hand's rotation [3, 3]."""
+    _, closing, fingers = rotation.T
+    heading = math.atan2(closing[0], -closing[1])
+    forward = fingers[0] * math.cos(heading) + fingers[1] * math.sin(heading)
+    return heading, math.atan2(forward, -fingers[2]), -math.asin(min(1.0, max(-1.0, closing[2])))
+
+
+def _amiss(across_m: float, turn_rad: float) -> float:
+    """How far from aligned, in [0, 1]: 0 within 6 mm and 4 degrees, 1 some centimetres beyond."""
+    turn = (abs(turn_rad) - np.deg2rad(4)) / np.deg2rad(25)
+    return float(np.clip(max((across_m - 0.006) / 0.035, turn), 0.0, 1.0))
+
+
+def _action(
+    physics: Physics, move_m: np.ndarray, turn: float, lean: float, *, closed: bool
+) -> np.ndarray:
+    """A share of the way, in a straight line; ``turn`` and ``lean`` change heading and tilt."""
+    heading, _, roll = hand_angles(physics.hand_rotation())
+    c, s = math.cos(heading), math.sin(heading)
+    vector = np.array([s * lean - c * roll, -c * lean - s * roll, turn])
+    scale = controller.TILTING.scale
+    move, rotate = GAIN * move_m / scale[:3], GAIN * vector / scale[3:6]
+    move = move * min(1.0, FASTEST / max(float(np.abs(move).max()), 1e-9))
+    rotate = rotate * min(1.0, FASTEST / max(float(np.abs(rotate).max()), 1e-9))
+    return np.array([*move, *rotate, 1.0 if closed else -1.0], np.float32)
