@@ -30,7 +30,7 @@ CONTENT_M, CONTENT_RAD = 0.017, np.deg2rad(8.5)
 GAIN, FASTEST = 0.6, 0.8  # as in expert.py
 YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.05
 # Fingers forward, the wrist is between the hand and the arm: it reaches that only turned aside.
-ASIDE_RAD = 1.4
+ASIDE_RAD = 1.5
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -72,8 +72,11 @@ def _grasp(physics: Physics, heading: float) -> tuple[np.ndarray, float, float]:
         turn = geometry.wrap(math.atan2(rotation[1, 1], rotation[0, 1]) - heading, np.pi / 2)
         return position + (physics.object_half_size()[0] - 0.03) * UP, heading + turn, 0.0
     cap = math.atan2(axis[1], axis[0])
-    options = [(cap, -LEAN_RAD), (geometry.wrap(cap + np.pi), LEAN_RAD)]
-    return position, *min(options, key=lambda option: abs(option[0] - heading))
+    # Near its base the arm does not get its wrist between itself and the bar.
+    near = np.clip((0.42 - position[0]) / 0.06, 0.0, 1.0)
+    options = [(cap, -LEAN_RAD), (geometry.wrap(cap + np.pi), LEAN_RAD * (1 - 0.7 * near))]
+    reached = [option for option in options if abs(option[0]) <= YAW_REACH_RAD]
+    return position, *min(reached, key=lambda option: abs(option[0] - heading))
 
 
 def _carry(physics: Physics, away: np.ndarray, axis: np.ndarray, lean: float) -> np.ndarray:
@@ -86,25 +89,24 @@ def _carry(physics: Physics, away: np.ndarray, axis: np.ndarray, lean: float) ->
     if beyond > np.deg2rad(8):
         return _lay_down(physics, tilt, to_tilt)
     to_tilt = min(max(to_tilt, -FLATTEST_RAD), FLATTEST_RAD)
-    turn = _aside(heading, to_tilt, float(physics.object_position()[0] + max(away[0], 0.0))) - heading
+    turn = _aside(heading, to_tilt, physics.object_position() + np.maximum(away, 0.0)) - heading
     clear = np.clip((physics.object_bottom() - 0.005) / 0.03, 0.0, 1.0)
     amiss = _amiss(math.hypot(away[0], away[1]), lean)
     rise = away[2] + amiss * (CARRY_M - away[2] - physics.object_position()[2])
     # Over the table first: nothing is dragged far.
     freedom = max(clear, 1 - amiss)
-    over = freedom * np.clip(1.2 - abs(turn), 0.0, 1.0)
+    over = freedom * np.clip(2.0 - 8 * abs(turn), 0.0, 1.0)
     move = np.array([*freedom * away[:2], rise - 0.002])
     return _action(physics, move, clear * turn, over * (to_tilt - tilt), closed=True)
 
 
-def _aside(heading: float, tilt: float, x_m: float) -> float:
-    """The heading nearest to this one at which the arm reaches such a tilt, ``x_m`` ahead of it."""
-    if tilt > 0:
-        least, side = ASIDE_RAD * np.clip((tilt - 0.3) / 0.4, 0.0, 1.0), 1.0
-    else:  # over the hand, which only a far one does not allow
-        far = np.clip((x_m - 0.48) / 0.08, 0.0, 1.0) * np.clip((-tilt - 0.3) / 0.4, 0.0, 1.0)
-        least, side = ASIDE_RAD * far, math.copysign(1.0, heading)
-    return side * max(side * heading, least)
+def _aside(heading: float, tilt: float, place_m: np.ndarray) -> float:
+    """The heading nearest to this one at which the arm reaches such a tilt over a place [3]."""
+    least, side = ASIDE_RAD * np.clip((abs(tilt) - 0.3) / 0.4, 0.0, 1.0), 1.0
+    if tilt < 0:  # beyond the bar, which only where it is far takes the hand out of reach
+        least *= np.clip((place_m[0] - 0.42) / 0.06, 0.0, 1.0)
+        side = 1.0 if place_m[1] < 0 else -1.0
+    return side * max(side * heading, float(least))
 
 
 def _lay_down(physics: Physics, tilt: float, to_tilt: float) -> np.ndarray:
@@ -127,8 +129,8 @@ def _leave(physics: Physics) -> np.ndarray:
     hand = physics.hand_position()
     is_open = np.clip((physics.gripper_width() - 0.055) / 0.012, 0.0, 1.0)
     gap = float(np.linalg.norm(hand - physics.object_position()))
-    out = np.clip((gap - 0.06) / 0.03, 0.0, 1.0)
-    move = max(0.0, 0.10 - gap) * (0.3 * UP - fingers) + out * max(0.0, RETREAT_M - hand[2]) * UP
+    out = np.clip((gap - 0.045) / 0.03, 0.0, 1.0)
+    move = max(0.0, 0.08 - gap) * (0.5 * UP - fingers) + out * max(0.0, RETREAT_M - hand[2]) * UP
     return _action(physics, is_open * move, 0.0, -out * is_open * tilt, closed=False)
 
 
