@@ -89,10 +89,11 @@ def _carry(physics: Physics, away: np.ndarray, axis: np.ndarray, lean: float) ->
     if beyond > np.deg2rad(8):
         return _lay_down(physics, tilt, to_tilt)
     to_tilt = min(max(to_tilt, -FLATTEST_RAD), FLATTEST_RAD)
-    turn = _aside(heading, to_tilt, physics.object_position() + np.maximum(away, 0.0)) - heading
+    here = physics.object_position()
+    turn = _aside(heading, to_tilt, here, here + away) - heading
     clear = np.clip((physics.object_bottom() - 0.005) / 0.03, 0.0, 1.0)
     amiss = _amiss(math.hypot(away[0], away[1]), lean)
-    rise = away[2] + amiss * (CARRY_M - away[2] - physics.object_position()[2])
+    rise = away[2] + amiss * (CARRY_M - away[2] - here[2])
     # Over the table first: nothing is dragged far.
     freedom = max(clear, 1 - amiss)
     over = freedom * np.clip(2.0 - 8 * abs(turn), 0.0, 1.0)
@@ -100,12 +101,15 @@ def _carry(physics: Physics, away: np.ndarray, axis: np.ndarray, lean: float) ->
     return _action(physics, move, clear * turn, over * (to_tilt - tilt), closed=True)
 
 
-def _aside(heading: float, tilt: float, place_m: np.ndarray) -> float:
-    """The heading nearest to this one at which the arm reaches such a tilt over a place [3]."""
-    least, side = ASIDE_RAD * np.clip((abs(tilt) - 0.3) / 0.4, 0.0, 1.0), 1.0
-    if tilt < 0:  # beyond the bar, which only where it is far takes the hand out of reach
-        least *= np.clip((place_m[0] - 0.42) / 0.06, 0.0, 1.0)
-        side = 1.0 if place_m[1] < 0 else -1.0
+def _aside(heading: float, tilt: float, here: np.ndarray, there: np.ndarray) -> float:
+    """The heading nearest to this one at which the arm reaches such a tilt on the way [3] to [3]."""
+    if tilt > 0:
+        near = np.clip((0.46 - min(here[0], there[0])) / 0.06, 0.0, 1.0)
+        least, side = ASIDE_RAD + 0.2 * near, 1.0
+    else:  # fingers back: only where that is far would the hand, beyond the bar, be out of reach
+        far = np.clip((max(here[0], there[0]) - 0.42) / 0.06, 0.0, 1.0)
+        least, side = ASIDE_RAD * far, 1.0 if there[1] < 0 else -1.0
+    least = least * np.clip((abs(tilt) - 0.3) / 0.4, 0.0, 1.0)
     return side * max(side * heading, float(least))
 
 

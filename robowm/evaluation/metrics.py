@@ -81,6 +81,24 @@ def yaw_error_rad(estimate: ArrayLike, truth: ArrayLike, order: int) -> NDArray[
     return np.abs(np.arctan2(np.sin(difference), np.cos(difference))) / order
 
 
+def axis_error_rad(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+    """Angle in [0, pi] between directions [..., 3], which need not have unit length."""
+    estimate, truth = np.asarray(estimate, np.float64), np.asarray(truth, np.float64)
+    sine = np.linalg.norm(np.cross(estimate, truth), axis=-1)
+    return np.arctan2(sine, (estimate * truth).sum(-1))
+
+
+def rotation_error_rad(
+    pose: Mapping[str, ArrayLike], truth: Mapping[str, ArrayLike], order: int
+) -> NDArray[np.float64] | None:
+    """Error of the object's yaw or of its axis, whichever the pose has; None where it has neither."""
+    if YAW in truth:
+        return yaw_error_rad(pose[YAW], truth[YAW], order)
+    if ROTATION in truth:
+        return axis_error_rad(pose[ROTATION], truth[ROTATION])
+    return None
+
+
 def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
     """What the episodes of one agent came to, as plain data for JSON.
 

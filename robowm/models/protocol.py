@@ -58,7 +58,7 @@ class Decodes(Protocol):
 @runtime_checkable
 class EstimatesPose(Protocol):
     def pose(self, state: State) -> dict[str, Tensor]:
-        """``object_position`` [B, 3] in metres and ``object_yaw`` [B, 2], as in the TaskSpec."""
+        """The arrays of ``TaskSpec.pose_keys``, such as ``object_position`` [B, 3] in metres."""
         ...
 
 
