@@ -10,7 +10,6 @@ from robowm_envs import geometry, ik, scene
 from robowm_envs.physics import Physics
 
 
-
 @dataclasses.dataclass(frozen=True)
 class ActionSpace:
     """What the numbers of an action move.
@@ -119,7 +118,10 @@ class HandController:
 
     def _turn(self, vector: np.ndarray) -> None:
         """Turn the command by a rotation vector [3] rad, in world axes."""
-        rotation, measured = geometry.rotation_of(vector) @ self.rotation, self._physics.hand_rotation()
+        rotation, measured = (
+            geometry.rotation_of(vector) @ self.rotation,
+            self._physics.hand_rotation(),
+        )
         behind = geometry.vector_of(rotation @ measured.T)
         angle, leash = np.linalg.norm(behind), LEASH_RAD + np.linalg.norm(vector)
         if angle > leash:

@@ -167,7 +167,9 @@ class Physics:
 
     def object_bottom(self) -> float:
         """Height of its lowest corner, however it is turned."""
-        return float(self.object_position()[2] - np.abs(self.object_rotation()[2]) @ self.object_half_size())
+        return float(
+            self.object_position()[2] - np.abs(self.object_rotation()[2]) @ self.object_half_size()
+        )
 
     def object_yaw(self) -> float:
         return geometry.yaw_of(self.object_rotation())

@@ -128,9 +128,8 @@ def _lay_down(physics: Physics, tilt: float, to_tilt: float) -> np.ndarray:
 
 def _leave(physics: Physics) -> np.ndarray:
     """Open, back out the way the fingers point, up and upright, then wait."""
-    heading, tilt, _ = hand_angles(physics.hand_rotation())
-    fingers = physics.hand_rotation()[:, 2]
-    hand = physics.hand_position()
+    hand, rotation = physics.hand_position(), physics.hand_rotation()
+    fingers, (_, tilt, _) = rotation[:, 2], hand_angles(rotation)
     is_open = np.clip((physics.gripper_width() - 0.055) / 0.012, 0.0, 1.0)
     gap = float(np.linalg.norm(hand - physics.object_position()))
     out = np.clip((gap - 0.045) / 0.03, 0.0, 1.0)

@@ -33,7 +33,7 @@ from robowm.nets.distributions import (
     unimix_log_probs,
 )
 from robowm.nets.images import ImageDecoder, ImageEncoder
-from robowm.spec import POSITION, YAW, TaskSpec
+from robowm.spec import POSITION, ROTATION, YAW, TaskSpec
 
 PROPRIO, GOAL = "proprio", "goal"
 CODES = 5  # numbers that stand for one in fine()
@@ -506,6 +506,7 @@ class RSSM(nn.Module):
             estimates |= {"posterior": states["slot"].detach(), "prior": prior}
         metrics = {}
         yaw = slice(3, 5) if YAW in self.pose_keys else None
+        axis = slice(3, 6) if ROTATION in self.pose_keys else None
         for name, value in estimates.items():
             error = 100 * (
                 (
@@ -526,6 +527,10 @@ class RSSM(nn.Module):
                 metrics[f"rotation_error_deg/{name}"] = torch.rad2deg(
                     turn.abs().median() / self.spec.yaw_order
                 )
+            if axis is not None:
+                got, want = value[..., axis], truth[..., axis]
+                turn = torch.atan2(torch.linalg.cross(got, want).norm(dim=-1), (got * want).sum(-1))
+                metrics[f"rotation_error_deg/{name}"] = torch.rad2deg(turn.median())
         return metrics
 
 
