@@ -41,6 +41,10 @@ CONTROL_DT_S = 0.1
 # How far the command may run ahead of the hand: pressing on the table does not wind up.
 LEASH_M = 0.03
 LEASH_RAD = 0.3
+# A hand that turns freely is commanded only where the joints bring it to within this.
+REACHED_M, REACHED_RAD = 0.01, 0.1
+# What is tried of a move that does not: half, the way without the turn, the turn without the way.
+_LESS = np.array([[0.5] * 6, [1.0] * 3 + [0.0] * 3, [0.0] * 3 + [1.0] * 3])
 
 
 class HandController:
@@ -92,9 +96,18 @@ class HandController:
 
     def controls(self, action: np.ndarray) -> np.ndarray:
         """Move the command by ``action`` [A] in [-1, 1]; actuator inputs [substeps, nu] that follow it."""
-        physics = self._physics
         move = action[:-1] * self.space.scale[:-1]
-        measured = physics.hand_position()
+        self.closed = bool(action[-1] > 0)
+        start, before = self.joint_target, (self.position, self.tilt, self.yaw)
+        self._move(move)
+        self.joint_target = self._solve()
+        if self.space.tilts and not self._is_reached():
+            self._move_less(move, before, start)
+        return self._ramp(start)
+
+    def _move(self, move: np.ndarray) -> None:
+        """Move the command by metres and radians [A - 1]."""
+        measured = self._physics.hand_position()
         position = _within(self.position + move[:3], scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M)
         reach = LEASH_M + np.abs(move[:3])
         self.position = _within(position, measured - reach, measured + reach)
@@ -102,11 +115,29 @@ class HandController:
             self._turn(move[3:])
         else:
             self._turn_about_vertical(float(move[3]))
-        self.closed = bool(action[-1] > 0)
-        start = self.joint_target
-        self.joint_target = ik.solve(
+
+    def _move_less(self, move: np.ndarray, before: tuple, start: np.ndarray) -> None:
+        """As much of a move as the arm can follow, or none of it.
+
+        Commanded where it does not reach, damped least squares trades position for rotation, and the
+        leash would follow the hand out of the workspace.
+        """
+        for share in _LESS:
+            (self.position, self.tilt, self.yaw), self.joint_target = before, start
+            self._move(share * move)
+            self.joint_target = self._solve()
+            if self._is_reached():
+                return
+        self.joint_target = start
+        position, rotation, _ = self._physics.kinematics(start)
+        self.command(position, rotation)
+
+    def _solve(self) -> np.ndarray:
+        """[n] joint position that brings the hand to the command."""
+        physics = self._physics
+        return ik.solve(
             physics.kinematics,
-            start,
+            self.joint_target,
             self.position,
             self.rotation,
             joint_low=physics.joint_low,
@@ -114,7 +145,13 @@ class HandController:
             max_change=self._max_change,
             rest=physics.scene.arm.rest,
         )
-        return self._ramp(start)
+
+    def _is_reached(self) -> bool:
+        position, rotation, _ = self._physics.kinematics(self.joint_target)
+        error = ik.pose_error(position, rotation, self.position, self.rotation)
+        return bool(
+            np.linalg.norm(error[:3]) < REACHED_M and np.linalg.norm(error[3:]) < REACHED_RAD
+        )
 
     def _turn(self, vector: np.ndarray) -> None:
         """Turn the command by a rotation vector [3] rad, in world axes."""

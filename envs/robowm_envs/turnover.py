@@ -23,7 +23,7 @@ from robowm_envs.tasks import Goal
 ABOVE_M = 0.09  # of the grasp, where a hand that is not aligned waits
 CARRY_M = 0.11  # height of the bar's middle on its way
 RETREAT_M = 0.20
-LEAN_RAD = np.deg2rad(15)  # over the cap, when it grasps
+LEAN_RAD = np.deg2rad(20)  # over the cap, when it grasps
 FLATTEST_RAD = scene.TILT_LIMIT_RAD - 0.03
 # A bar that stands this well is let go; see expert.CONTENT_M.
 CONTENT_M, CONTENT_RAD = 0.017, np.deg2rad(8.5)
@@ -52,7 +52,7 @@ def _take(physics: Physics) -> np.ndarray:
     point, to_heading, to_tilt = _grasp(physics, heading)
     away, turn, lean = point - physics.hand_position(), to_heading - heading, to_tilt - tilt
     across, width = math.hypot(away[0], away[1]), physics.gripper_width()
-    askew = max(abs(turn), abs(lean))
+    askew = max(abs(turn), abs(lean) / 2)  # it holds as well when it leans otherwise
     if across < 0.012 and askew < np.deg2rad(9) and abs(away[2]) < 0.012:
         return _action(physics, away, turn, lean, closed=True)
     shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
@@ -73,7 +73,7 @@ def _grasp(physics: Physics, heading: float) -> tuple[np.ndarray, float, float]:
         return position + (physics.object_half_size()[0] - 0.03) * UP, heading + turn, 0.0
     cap = math.atan2(axis[1], axis[0])
     # Near its base the arm does not get its wrist between itself and the bar.
-    near = np.clip((0.42 - position[0]) / 0.06, 0.0, 1.0)
+    near = np.clip((0.46 - position[0]) / 0.08, 0.0, 1.0)
     options = [(cap, -LEAN_RAD), (geometry.wrap(cap + np.pi), LEAN_RAD * (1 - 0.7 * near))]
     reached = [option for option in options if abs(option[0]) <= YAW_REACH_RAD]
     return position, *min(reached, key=lambda option: abs(option[0] - heading))
@@ -96,9 +96,12 @@ def _carry(physics: Physics, away: np.ndarray, axis: np.ndarray, lean: float) ->
     rise = away[2] + amiss * (CARRY_M - away[2] - here[2])
     # Over the table first: nothing is dragged far.
     freedom = max(clear, 1 - amiss)
-    over = freedom * np.clip(2.0 - 8 * abs(turn), 0.0, 1.0)
+    # Every heading is reached leaning as for the grasp across the cap: turn like that, then over.
+    turned = np.clip(2.4 - 8 * abs(turn), 0.0, 1.0)
+    turn = max(turned, np.clip((0.3 - tilt) / 0.2, 0.0, 1.0)) * turn
+    over = -LEAN_RAD + turned * (to_tilt + LEAN_RAD) - tilt
     move = np.array([*freedom * away[:2], rise - 0.002])
-    return _action(physics, move, clear * turn, over * (to_tilt - tilt), closed=True)
+    return _action(physics, move, clear * turn, freedom * over, closed=True)
 
 
 def _aside(heading: float, tilt: float, here: np.ndarray, there: np.ndarray) -> float:
@@ -146,9 +149,9 @@ def hand_angles(rotation: np.ndarray) -> tuple[float, float, float]:
 
 
 def _amiss(across_m: float, turn_rad: float) -> float:
-    """How far from aligned, in [0, 1]: 0 within 6 mm and 4 degrees, 1 some centimetres beyond."""
-    turn = (abs(turn_rad) - np.deg2rad(4)) / np.deg2rad(25)
-    return float(np.clip(max((across_m - 0.006) / 0.035, turn), 0.0, 1.0))
+    """How far from aligned, in [0, 1]: 0 within 8 mm and 6 degrees, 1 some centimetres beyond."""
+    turn = (abs(turn_rad) - np.deg2rad(6)) / np.deg2rad(25)
+    return float(np.clip(max((across_m - 0.008) / 0.035, turn), 0.0, 1.0))
 
 
 def _action(
