@@ -48,12 +48,15 @@ def decide(physics: Physics, goal: Goal) -> np.ndarray:
 
 def _take(physics: Physics) -> np.ndarray:
     """Above the bar, turned across it; down as far as aligned; close."""
-    heading, tilt, _ = hand_angles(physics.hand_rotation())
+    heading, tilt, roll = hand_angles(physics.hand_rotation())
     point, to_heading, to_tilt = _grasp(physics, heading)
-    away, turn, lean = point - physics.hand_position(), to_heading - heading, to_tilt - tilt
+    away, turn = point - physics.hand_position(), to_heading - heading
+    # Fingers forward not every heading is reached: turn first.
+    turned = np.clip(1.5 - 3 * max(abs(turn), abs(roll)), 0.0, 1.0)
+    lean = turned * to_tilt + (1 - turned) * min(to_tilt, 0.0) - tilt
     across, width = math.hypot(away[0], away[1]), physics.gripper_width()
     askew = max(abs(turn), abs(lean) / 2)  # it holds as well when it leans otherwise
-    if across < 0.012 and askew < np.deg2rad(9) and abs(away[2]) < 0.012:
+    if across < 0.015 and askew < np.deg2rad(11) and abs(away[2]) < 0.014:
         return _action(physics, away, turn, lean, closed=True)
     shut = np.clip((0.062 - width) / 0.02, 0.0, 1.0)  # fingers open before they go down
     amiss = max(_amiss(across, askew), shut)
@@ -149,9 +152,9 @@ def hand_angles(rotation: np.ndarray) -> tuple[float, float, float]:
 
 
 def _amiss(across_m: float, turn_rad: float) -> float:
-    """How far from aligned, in [0, 1]: 0 within 8 mm and 6 degrees, 1 some centimetres beyond."""
-    turn = (abs(turn_rad) - np.deg2rad(6)) / np.deg2rad(25)
-    return float(np.clip(max((across_m - 0.008) / 0.035, turn), 0.0, 1.0))
+    """How far from aligned, in [0, 1]: 0 within 1 cm and 7 degrees, 1 some centimetres beyond."""
+    turn = (abs(turn_rad) - np.deg2rad(7)) / np.deg2rad(25)
+    return float(np.clip(max((across_m - 0.010) / 0.035, turn), 0.0, 1.0))
 
 
 def _action(

@@ -22,7 +22,7 @@ class Reorient(base.Task):
     open and clear of it, for 0.5 s. How it is turned about the vertical does not matter."""
 
     name = "reorient"
-    time_limit_steps = 120
+    time_limit_steps = 140
     thing = CAPPED_BAR
     marker = "disc"
     actions = controller.TILTING
