@@ -258,13 +258,15 @@ class ManipulationEnv(dm_env.Environment):
         self._held = self._held + 1 if self.task.is_solved(physics, self.goal) else 0
         if not physics.has_object:
             return
-        bottom = physics.object_position()[2] - physics.object_half_size()[2]
+        if self._is_directed:  # it may well stand on end
+            bottom = physics.object_bottom()
+        else:
+            bottom = physics.object_position()[2] - physics.object_half_size()[2]
         held, up = physics.grasped(), bottom > LIFTED_M
         self._grasped |= held
         self._lifted |= held and up
         # In the air and in nobody's hand, after having been held there: it falls.
-        falls = bottom > 0.01 and not physics.object_on_table()
-        self._dropped |= self._lifted and falls and not physics.hand_touches_object()
+        self._dropped |= self._lifted and bottom > 0.01 and not physics.hand_touches_object()
 
     def _check_action(self, action: np.ndarray) -> np.ndarray:
         array = np.asarray(action, np.float32)
