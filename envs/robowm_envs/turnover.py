@@ -1,9 +1,9 @@
 """The scripted demonstrator's part for ``reorient``: stand a lying bar on end, its cap up.
 
-The hand turns over by a right angle about its closing axis, to which the pads are planes, so that
-it may lean as it likes when it grasps. It grasps leaning a little over the cap, its fingers towards
-the other end, and sets down lying nearly flat, its fingers forward under the cap: nearly upright
-at first, since that is what the arm reaches everywhere, with the fingers pointing any way.
+The hand turns by a right angle about its closing axis. The pads' faces are planes across that axis,
+so how the hand leans when it grasps is free, and shared between both ends of the turn: it grasps
+leaning a little over the cap and sets down lying nearly flat. Leaning more would bring the palm
+onto the bar, less the wrist onto the table.
 
 As in :mod:`robowm_envs.expert` nothing is remembered, and what is wanted is continuous where it can
 be. A hand's pose is told by three angles: ``heading``, in which its x axis points; ``tilt``, of its
@@ -27,7 +27,7 @@ LEAN_RAD = np.deg2rad(20)  # over the cap, when it grasps
 FLATTEST_RAD = scene.TILT_LIMIT_RAD - 0.03
 # A bar that stands this well is let go; see expert.CONTENT_M.
 CONTENT_M, CONTENT_RAD = 0.017, np.deg2rad(8.5)
-GAIN, FASTEST = 0.6, 0.8  # as in expert.py
+GAIN, FASTEST = 0.6, 0.8  # see expert.GAIN, expert.FASTEST
 YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.05
 # Fingers forward, the wrist is between the hand and the arm: it reaches that only turned aside.
 ASIDE_RAD = 1.5

@@ -140,6 +140,17 @@ def test_the_cameras_see_object_and_target_wherever_they_may_lie():
             assert overlap or marker.sum() >= 8, f"seed {seed}: target {marker.sum()} pixels"
 
 
+def test_the_front_camera_sees_which_end_has_the_cap():
+    with closing(robowm_envs.make("reorient", split="shift_pose")) as env:
+        for seed in range(15):
+            image = env.reset(seed=seed).observation["image_front"].astype(int)
+            red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+            cap = (red > 110) & (green > 0.7 * red) & (red > 2.5 * blue)
+            thing = (red > 110) & (red > 2.5 * green) & (red > 2.5 * blue)
+            assert cap.sum() >= 6, f"seed {seed}: cap {cap.sum()} pixels"
+            assert thing.sum() >= 8, f"seed {seed}: the rest {thing.sum()} pixels"
+
+
 @pytest.mark.parametrize("group", ("colour", "light", "camera"))
 def test_groups_that_change_looks_do_so_and_nothing_else(group: str):
     def look(groups):
