@@ -14,20 +14,24 @@ INSTALL := $(PIP) install --no-compile --disable-pip-version-check
 START := $(shell date +%s)
 
 
-.PHONY: help setup demo test slow check format doctor clean
+.PHONY: help setup demo train test slow check format doctor clean
 
 help:
-	@echo 'make demo     set up, collect, train, plan, and write outputs/demo/report.html (20 minutes)'
+	@echo 'make demo     set up, plan with a shipped checkpoint, write outputs/demo/report.html (minutes)'
+	@echo 'make train    set up, then the whole recipe from nothing: outputs/recipe/report.html (hours)'
 	@echo 'make test     set up and run the tests'
 	@echo 'make slow     the tests that take longer'
 	@echo 'make check    style, types, imports'
 	@echo 'make format   put the code into the style that check asks for'
 	@echo 'make setup    set up to develop: $(VENV) with everything'
 	@echo 'make doctor   what this machine can do, and how to mend what it cannot'
-	@echo 'Variables: PYTHON, VENV, JOBS, TORCH, TORCH_INDEX; ARGS are handed on to demo and test.'
+	@echo 'Variables: PYTHON, VENV, JOBS, TORCH, TORCH_INDEX; ARGS are handed on to demo, train and test.'
 
 demo: $(VENV)/.ready
 	@$(BIN)/python scripts/demo.py started=$(START) $(ARGS)
+
+train: $(VENV)/.ready
+	$(BIN)/python scripts/recipe.py $(ARGS)
 
 test: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)

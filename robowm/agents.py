@@ -19,7 +19,7 @@ from robowm.behaviour.baselines import NothingAgent, RandomAgent
 from robowm.config import TaskConfig, config_class, typed
 from robowm.data.collect import collect_episode
 from robowm.errors import UserError, unknown
-from robowm.learning import checkpoint
+from robowm.learning import checkpoint, pretrained
 from robowm.learning.build import build
 from robowm.learning.device import choose_device, choose_precision
 from robowm.models import MODELS
@@ -33,6 +33,7 @@ POLICIES = {"actor": "actor_critic", "cloning": "cloning"}  # agent -> the behav
 LEARNED = ("planner", *POLICIES)
 SCRIPTED = ("expert", "replay", "random", "nothing")
 NAMES = (*LEARNED, *SCRIPTED)
+NO_PROPOSALS = "none"  # as ``proposals``: the planner gets no policy at all
 ELSEWHERE = 1_000_000  # seeds further on: a start that no evaluation sees
 
 
@@ -52,6 +53,8 @@ class Trained:
       task: what it was trained on.
       spec: what it sees and sends.
       behaviours: by kind; ``cloning`` is always among them.
+      seed, minutes: of the training; None where they are not known.
+      env_steps: of the data and those collected while training.
     """
 
     path: Path
@@ -60,6 +63,16 @@ class Trained:
     spec: TaskSpec
     model: Any
     behaviours: Mapping[str, Any]
+    seed: int | None = None
+    minutes: float | None = None
+    env_steps: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the run, or of the shipped checkpoint."""
+        return (
+            self.path.parent.parent.name if self.path.name.startswith("step_") else self.path.name
+        )
 
     def policy(self, kind: str) -> BeliefAgent:
         """The mode of one behaviour's policy."""
@@ -67,10 +80,11 @@ class Trained:
 
     def planner(self, config: Any, proposals: str | None = None, seed: int = 0) -> BeliefAgent:
         """A planner that searches around the policy of the behaviour ``proposals``: by default the
-        cloned one, which is the floor that a planner must not fall below. The terminal value is that
-        of the behaviour that has one. ``config`` is the dataclass beside a planner.
+        cloned one, which is the floor that a planner must not fall below. With ``"none"`` it searches
+        alone, without samples, mode or prior of a policy. The terminal value is that of the behaviour
+        that has one. ``config`` is the dataclass beside a planner.
         """
-        policy = self._behaviour(proposals or "cloning")
+        policy = None if proposals == NO_PROPOSALS else self._behaviour(proposals or "cloning")
         valued = next((b for b in self.behaviours.values() if hasattr(b, "critic")), None)
         planner = make_planner(config, self.model, policy, valued, self.spec, seed)
         return BeliefAgent(self.model, self.spec, planner)
@@ -92,28 +106,31 @@ def make_planner(
     """The planner of ``config`` over trained modules, which it may copy in a lower precision.
 
     Args:
-      policy: the behaviour that proposes; valued: the one whose critic ends a plan, or None.
+      policy: the behaviour that proposes, or None.
+      valued: the one whose critic ends a plan, or None.
     """
     precision = choose_precision(config.precision, next(model.parameters()).device)
     if precision == "bf16":
-        model, policy = in_bfloat16(model), in_bfloat16(policy)
+        model = in_bfloat16(model)
+        policy = None if policy is None else in_bfloat16(policy)
         valued = None if valued is None else in_bfloat16(valued)
     return PLANNERS[config.kind](
         dataclasses.replace(config, precision=precision),
         model,
         spec.action,
-        policy=policy.policy,
+        policy=None if policy is None else policy.policy,
         critic=None if valued is None else valued.critic,
         seed=seed,
     )
 
 
 def load(path: str | Path, device: str = "auto") -> Trained:
-    """Read a checkpoint: a run's folder, its ``checkpoints`` or one step folder.
+    """Read a checkpoint: a run's folder, its ``checkpoints``, one step folder, or the name of one that
+    is shipped (:mod:`robowm.learning.pretrained`).
 
     Raises :class:`UserError` where it is missing, damaged or of another version.
     """
-    saved = checkpoint.load(path)
+    saved = find(path)
     configs = {
         name: typed(config_class(registry, saved.config[name]["kind"]), saved.config[name])
         for name, registry in (("model", MODELS), ("behaviour", BEHAVIOURS))
@@ -125,7 +142,38 @@ def load(path: str | Path, device: str = "auto") -> Trained:
     for module in modules:
         module.to(where).eval().requires_grad_(False)
     task = typed(TaskConfig, saved.config["task"])
-    return Trained(saved.path, saved.step, task, saved.spec, model, behaviours)
+    known = {}
+    if state := saved.state:
+        episodes, observations = state["replay"]["given"]
+        known["env_steps"] = observations - episodes + state["collected_steps"]
+        known["minutes"] = state["elapsed_s"] / 60
+    return Trained(
+        saved.path,
+        saved.step,
+        task,
+        saved.spec,
+        model,
+        behaviours,
+        seed=saved.config["learning"]["seed"],
+        **known,
+    )
+
+
+def find(path: str | Path) -> checkpoint.Checkpoint:
+    """A checkpoint by its folder or, where there is no such folder, by its name."""
+    name = str(path)
+    if Path(path).exists() or "/" in name:
+        shipped = Path(path) / "card.json"
+        if shipped.is_file():
+            return pretrained.read(Path(path), Path(path).name)
+        return checkpoint.load(path)
+    known = pretrained.names()
+    if name not in known:
+        raise UserError(
+            f"there is no checkpoint {name!r}: give a folder that train.py wrote (its `out`), or one "
+            f"of {', '.join(known) or 'those in pretrained/, which is empty'}."
+        )
+    return pretrained.load(name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +184,7 @@ class AgentConfig:
       name: one of :data:`NAMES`.
       checkpoint: for those of :data:`LEARNED`.
       planner: dataclass beside a planner, for ``planner``.
-      proposals: behaviour that proposes to it; none is the cloned policy.
+      proposals: behaviour that proposes to it, or ``"none"``; null is the cloned policy.
     """
 
     name: str

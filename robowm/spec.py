@@ -14,7 +14,9 @@ import numpy as np
 
 from robowm.errors import UserError
 
+# Of the first object, which errors are told of.
 POSITION, YAW, ROTATION = "object_position", "object_yaw", "object_rotation"
+POSE_SUFFIXES = ("_position", "_yaw", "_rotation")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +107,9 @@ class TaskSpec:
       observation: what an agent sees at run time.
       action: what it sends.
       privileged: learning targets known in simulation only; never an input at run time.
-      yaw_order: order k of the object's symmetry about the vertical; ``object_yaw`` is
-        (sin k yaw, cos k yaw). An object whose rotation is free has ``object_rotation`` instead,
-        the direction [3] of its long axis.
+      yaw_order: order k of the objects' symmetry about the vertical; ``object_yaw``, and the yaw
+        of every other object, is (sin k yaw, cos k yaw). An object whose ends differ has
+        ``object_rotation`` instead, the direction [3] of its long axis.
       control_dt_s: seconds between actions.
       time_limit_steps: actions in an episode.
     """
@@ -130,8 +132,8 @@ class TaskSpec:
 
     @property
     def pose_keys(self) -> tuple[str, ...]:
-        """Privileged arrays that form the object's pose, in slot order."""
-        return tuple(k for k in self.privileged if k.endswith(("_position", "_yaw", "_rotation")))
+        """Privileged arrays that form the poses of all objects, in slot order."""
+        return tuple(name for name in self.privileged if name.endswith(POSE_SUFFIXES))
 
     @classmethod
     def from_env(cls, env: Any) -> TaskSpec:
@@ -201,6 +203,12 @@ class TaskSpec:
                 f"a task specification is incomplete ({error}): it was written by another version; "
                 "collect the data or train the checkpoint again."
             ) from error
+
+    def looks_like(self, other: TaskSpec) -> bool:
+        """Whether both show and take the same arrays within the same bounds, whatever they ask for."""
+        return self == dataclasses.replace(
+            other, task=self.task, time_limit_steps=self.time_limit_steps
+        )
 
     def check_same(self, other: TaskSpec, what: str) -> None:
         """Raise where data, model and environment do not speak of the same arrays."""

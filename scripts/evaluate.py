@@ -1,12 +1,13 @@
 """Run agents on starts that nothing was trained on, and say how often they succeed.
 
-OUT gets report.json and report.html (self-contained, with films of a success and a failure).
+OUT gets report.json, films of a success and a failure of each agent, and report.html with all that.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,12 @@ from robowm.config import TaskConfig
 from robowm.errors import UserError
 from robowm.evaluation import pages
 from robowm.evaluation.metrics import paired, summarise
-from robowm.evaluation.pictures import Frames
+from robowm.evaluation.pictures import Frames, write_bytes
 from robowm.evaluation.report import number, write_json
 from robowm.evaluation.rollout import EpisodeResult, MakeEnv, evaluate, film
+from robowm.tracking.video import encode_mp4
+
+FPS = 10
 
 
 @dataclasses.dataclass
@@ -40,7 +44,8 @@ class Evaluate:
       episodes: starts, the same for every agent.
       seed: of the first; the others follow.
       split: train, validation, test, or a shift.
-      proposals: behaviour that proposes to the planner; none is the cloned policy.
+      push: object or arm, to be knocked against once in the middle of each episode.
+      proposals: behaviour that proposes to the planner, or none at all; null is the cloned policy.
       workers: processes.
       threads: torch's own, in this process; each of several workers has one.
       films: successes and failures shown, of each agent.
@@ -55,6 +60,7 @@ class Evaluate:
     episodes: int = 100
     seed: int = 0
     split: str = "test"
+    push: str = "none"
     proposals: str | None = None
     workers: int = 1
     threads: int = 1
@@ -81,7 +87,9 @@ def main(config: Evaluate) -> None:
             "there is no checkpoint to say what to do: give task=..., or checkpoint=DIR."
         )
     arguments = task.arguments()
-    make_env = functools.partial(robowm_envs.make, split=config.split, **arguments)
+    make_env = functools.partial(
+        robowm_envs.make, split=config.split, push=config.push, **arguments
+    )
     make_other = functools.partial(make_env, observation="state")
     console = Console(highlight=False)
     results: dict[str, list[EpisodeResult]] = {}
@@ -105,7 +113,11 @@ def main(config: Evaluate) -> None:
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "report.json", data)
-    pages.evaluation_page(data, films(make_env, results, config)).write(out / "report.html")
+    shown = films(make_env, results, config)
+    for caption, frames in shown:
+        name = re.sub(r"\W+", "_", caption)
+        write_bytes(out / f"{name}.mp4", encode_mp4(frames, FPS))
+    pages.evaluation_page(data, shown).write(out / "report.html")
     console.print(summary(data.get("rows", [data])))
     console.print(f"{out / 'report.html'}", soft_wrap=True)
 
@@ -152,7 +164,12 @@ def report(
             "agent": name,
             "checkpoint": str(learned.path) if learned else None,
             "updates": learned.step if learned else None,
+            "train_seed": learned.seed if learned else None,
+            "env_steps": learned.env_steps if learned else None,
+            "minutes": learned.minutes if learned else None,
+            "observation": task.observation if learned else None,
             "split": config.split,
+            "push": config.push,
             "seed": config.seed,
             **summarise(episodes),
         }

@@ -86,6 +86,7 @@ def dispatch(arm: SimArm, agent: BeliefAgent, config: Plan) -> tuple[loop.Episod
 
     arm.connect()
     recorder.look(arm.timestep.observation)
+    agent.constrain(arm.env.constraints() if hasattr(arm.env, "constraints") else {})
     gate = SafetyGate(config.safety, arm.spec, arm.port.tool_position)
     episode = loop.run(
         arm,
@@ -120,7 +121,7 @@ def write(
     card = Card(
         title=f"{agent.spec.task}, seed {config.seed} of the {config.split} split",
         subtitle=f"{planner.kind}, {planner.samples} samples × {planner.iterations} iterations, "
-        f"{horizon} steps ahead · update {trained.step:,} of {trained.path.parent.parent.name}",
+        f"{horizon} steps ahead · {trained.name}, update {trained.step:,}",
         facts=facts,
         rows=[plan_card.row(tick.to_dict(), horizon) for tick in episode.ticks],
         control_dt_s=agent.spec.control_dt_s,

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from robowm import agents, cli
 from robowm.config import TaskConfig
+from robowm.data.augment import Augment, AugmentConfig
 from robowm.data.collect import OnlineCollector
 from robowm.data.disturbance import DisturbanceConfig
 from robowm.data.replay import ReplayConfig, SequenceReplay
@@ -50,8 +51,9 @@ class Train:
     """The whole configuration.
 
     Attributes:
-      data: folder that collect.py wrote.
+      data: folder that collect.py wrote, or a list of them: tasks that look alike are learned together.
       planner: for online.agent=planner.
+      begin_with: a checkpoint, by folder or name, whose weights training begins with.
       out: folder of the run: checkpoints, metrics.jsonl, videos. One that holds a run is resumed.
     """
 
@@ -60,10 +62,12 @@ class Train:
     behaviour: Any = MISSING
     learning: TrainerConfig = field(default_factory=TrainerConfig)
     replay: ReplayConfig = field(default_factory=ReplayConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     planner: Any = MISSING
     online: Online = field(default_factory=Online)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    data: str = MISSING
+    data: Any = MISSING
+    begin_with: str | None = None
     out: str = "outputs/train"
 
 
@@ -76,10 +80,14 @@ def main(config: Train) -> int:
 
 def train(group: parallel.Group, config: Train) -> Result:
     """One process's part; all of them read the same data."""
-    dataset = open_dataset(config.data)
-    check_task(dataset.spec, config.task, config.data)
+    folders = [config.data] if isinstance(config.data, str) else list(config.data or [])
+    datasets = [open_dataset(folder) for folder in folders]
+    if not datasets:
+        raise UserError("data is empty: give a folder that collect.py wrote, or a list of them.")
+    spec = datasets[0].spec
+    check_task(spec, config.task, folders[0])
     replay = SequenceReplay(
-        dataset,
+        datasets,
         batch_size=config.learning.batch_size,
         length=config.learning.length,
         seed=config.learning.seed,
@@ -88,13 +96,17 @@ def train(group: parallel.Group, config: Train) -> Result:
         added=Path(config.out) / "online",
     )
     randomness.seed_all(config.learning.seed)
-    model, behaviours = build(config.model, config.behaviour, dataset.spec)
+    model, behaviours = build(config.model, config.behaviour, spec)
+    if config.begin_with is not None:
+        given = agents.find(config.begin_with)
+        given.spec.check_same(spec, folders[0])
+        given.restore(model, behaviours)
     settings = dataclasses.asdict(config)
     out = Path(config.out)
     first = group.is_first
     collector = None
     if config.online.agent is not None:
-        trained = agents.Trained(out, 0, config.task, dataset.spec, model, behaviours)
+        trained = agents.Trained(out, 0, config.task, spec, model, behaviours)
         collector = online_collector(config, trained)
     with progress_bar() if first else contextlib.nullcontext() as progress:
         return Trainer(
@@ -104,8 +116,9 @@ def train(group: parallel.Group, config: Train) -> Result:
             replay,
             make_logger(config.tracking, out, settings) if first else Loggers({}),
             out,
-            dataset.spec,
+            spec,
             settings,
+            augment=Augment(config.augment, spec.images),
             collector=collector,
             progress=progress,
             group=group,

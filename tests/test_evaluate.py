@@ -11,6 +11,7 @@ import robowm_envs
 from robowm import agents, cli
 from robowm.agents import AgentConfig
 from robowm.errors import UserError
+from robowm.planning.mppi import MPPIConfig
 from robowm_envs.expert import Expert
 
 SMALL = ["+preset=debug", "episodes=1"]
@@ -58,6 +59,15 @@ def test_a_checkpoint_acts_in_each_of_its_ways(untrained, tmp_path, monkeypatch)
     planner, actor = data["rows"][:2]
     assert planner["ms_per_action"] > actor["ms_per_action"] > 0
     assert "planner, seed 0: failure" in (tmp_path / "report.html").read_text()
+
+
+def test_a_planner_may_do_without_a_policy(untrained, tmp_path, monkeypatch):
+    alone = agents.load(untrained).planner(MPPIConfig(), "none").actor
+    assert alone.policy is None and alone.critic is not None
+    monkeypatch.setattr(robowm_envs, "make", short(robowm_envs.make))
+    settings = ["proposals=none", "films=0", "planner.policy_samples=0"]
+    assert call(f"checkpoint={untrained}", *settings, f"out={tmp_path}") == 0
+    assert report(tmp_path)["planner"]["proposals"] == "none"
 
 
 def short(make):

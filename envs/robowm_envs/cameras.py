@@ -21,6 +21,8 @@ WRIST_POSITION = np.array([0.075, 0.0, 0.02])  # in the hand's frame, ahead of t
 WRIST_LOOKS_AT = np.array([0.0, 0.0, 0.115])
 WRIST_FOVY_DEG = 75.0
 
+FOR_PEOPLE = 5  # group of geoms that explain a picture, and are in none that an agent sees
+
 
 def look_at(position: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
     """Quaternion [4] (w first) of a camera at ``position`` that sees ``target`` in its centre."""
@@ -57,10 +59,20 @@ class Painter:
         weakref.finalize(self, _abandon, self._renderers)
         self._option = mujoco.MjvOption()
         self._option.geomgroup[:] = 1
+        self._for_people = mujoco.MjvOption()
+        self._for_people.geomgroup[:] = 1
+        self._for_people.sitegroup[:] = 0
+        self._option.geomgroup[FOR_PEOPLE] = 0
         self._option.sitegroup[:] = 0
 
-    def __call__(self, data: mujoco.MjData, camera: str, size: tuple[int, int]) -> np.ndarray:
-        """uint8 [H, W, 3], a new array."""
+    def __call__(
+        self,
+        data: mujoco.MjData,
+        camera: str,
+        size: tuple[int, int],
+        for_people: bool = False,
+    ) -> np.ndarray:
+        """uint8 [H, W, 3], a new array; ``for_people`` shows what agents do not see."""
         _free_abandoned()
         renderer = self._renderers.get(size)
         if renderer is None:
@@ -69,8 +81,9 @@ class Painter:
         view = mujoco.MjvCamera()
         view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         view.fixedcamid = model.camera(camera).id
+        option = self._for_people if for_people else self._option
         everything = mujoco.mjtCatBit.mjCAT_ALL
-        mujoco.mjv_updateScene(model, data, self._option, None, view, everything, scene)
+        mujoco.mjv_updateScene(model, data, option, None, view, everything, scene)
         return renderer.render()
 
     def _open(self, model: mujoco.MjModel, size: tuple[int, int]) -> mujoco.Renderer:

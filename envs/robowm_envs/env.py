@@ -9,7 +9,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from robowm_envs import controller, geometry, ik, scene
+from robowm_envs import controller, geometry, ik, pushes, scene
 from robowm_envs import randomise as randomisation
 from robowm_envs.cameras import CAMERAS, Painter
 from robowm_envs.errors import EnvError, unknown
@@ -20,6 +20,7 @@ from robowm_envs.tasks.base import HOLD_STEPS
 
 OBSERVATIONS = ("pixels", "state")
 LIFTED_M = 0.04
+SPOILT = 0.5  # what is left of the reward once success is forfeited
 
 
 class ManipulationEnv(dm_env.Environment):
@@ -39,6 +40,7 @@ class ManipulationEnv(dm_env.Environment):
       image_size: height and width of the pictures.
       randomise: groups that are drawn; a shift split draws its group whether named or not.
       arm: key of :data:`robowm_envs.arms.ARMS`.
+      push: one of :data:`robowm_envs.pushes.PUSHES`: what is knocked against, once an episode.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ManipulationEnv(dm_env.Environment):
         image_size: int = 64,
         randomise: Collection[str] = randomisation.DEFAULT,
         arm: str = "panda",
+        push: str = "none",
         painter: Painter | None = None,
     ):
         if observation not in OBSERVATIONS:
@@ -63,18 +66,19 @@ class ManipulationEnv(dm_env.Environment):
             raise EnvError(f"image_size is {image_size}: choose a number of pixels from 8 to 1024.")
         self.task, self.name = task, task.name
         self.time_limit_steps = task.time_limit_steps
-        # Which way its cap points says more than a yaw, and says it in every pose.
-        self._is_directed = task.thing is not None and task.thing.cap_rgb is not None
         self.yaw_order = task.yaw_order
         self.control_dt_s = controller.CONTROL_DT_S
         self.action_scale = task.actions.scale.copy()
         self.split = randomisation.check_split(split)
+        self._push_kind = pushes.check_push(push)
+        if push == "object" and not task.things:
+            raise EnvError(f"task {task.name!r} has no object to push: choose push='arm'.")
         self._groups = randomisation.check_groups(randomise)
         self._cameras = tuple(cameras) if observation == "pixels" else ()
         self._size = (image_size, image_size)
         self._state_mode = observation == "state"
         self._next_episode = int(seed)
-        scene_ = scene.build(arm, task.thing, task.marker)
+        scene_ = scene.build(arm, task.things, task.marker, task.has_zone)
         self.physics = Physics(scene_)
         self.controller = controller.HandController(self.physics, task.actions)
         self._conditions = Conditions(scene_)
@@ -99,8 +103,8 @@ class ManipulationEnv(dm_env.Environment):
         self._next_episode = self.episode + 1
         draw = Draw(self.split, self.episode, self._groups)
         self._conditions.apply(randomisation.draw_conditions(draw, self.task.ranges))
-        half_size = self.physics.object_half_size() if self.physics.has_object else None
-        self._place(self.task.draw_start(draw, half_size))
+        sizes = [self.physics.object_half_size(i) for i in self.physics.objects]
+        self._place(self.task.draw_start(draw, np.array(sizes)))
         self._forget()
         return dm_env.restart(self._observe())
 
@@ -114,7 +118,11 @@ class ManipulationEnv(dm_env.Environment):
 
     def begin_step(self, action: np.ndarray) -> np.ndarray:
         """Actuator inputs [substeps, nu] for an action; what simulates them may be another's."""
-        return self.controller.controls(self._check_action(action))
+        action = self._check_action(action)
+        if self._push_kind != "none":
+            push = pushes.draw_push(self._push_kind, self.episode)
+            push.apply(self.physics, self._steps, self._conditions.current["friction"])
+        return self.controller.controls(action)
 
     def finish_step(self) -> dm_env.TimeStep:
         """What follows once the physics stand where :meth:`begin_step`'s inputs led."""
@@ -126,6 +134,8 @@ class ManipulationEnv(dm_env.Environment):
         self._steps += 1
         self._remember()
         reward, lost = self.task.reward(self.physics, self.goal), self.task.is_lost(self.physics)
+        if self._violated:
+            reward *= SPOILT
         self._over = lost or self._steps >= self.time_limit_steps
         if lost:
             return dm_env.termination(reward, self._observe())
@@ -148,33 +158,55 @@ class ManipulationEnv(dm_env.Environment):
         return dict(self._privileged_specs)
 
     def privileged(self) -> dict[str, np.ndarray]:
-        """What only a simulator knows: targets to learn from, never inputs."""
+        """What only a simulator knows: targets to learn from, never inputs.
+
+        The pose of each object; contact and slip are those of the object that is grasped, or else
+        nearest to the hand.
+        """
         physics = self.physics
         if not physics.has_object:
             return {"object_position": self.goal.position.astype(np.float32)}
-        if self._is_directed:
-            rotation = {"object_rotation": physics.object_axis().astype(np.float32)}
-        else:
-            turn = self.yaw_order * physics.object_yaw()
-            rotation = {"object_yaw": np.array([np.sin(turn), np.cos(turn)], np.float32)}
-        return {
-            "object_position": physics.object_position().astype(np.float32),
-            **rotation,
-            "contact": np.array(physics.touches(), np.float32),
-            "slip": np.array([min(physics.slip_speed(), 1.0)], np.float32),
-        }
+        told = {}
+        for i, thing in enumerate(self.task.things):
+            told[f"{thing.name}_position"] = physics.object_position(i).astype(np.float32)
+            if thing.is_directed:
+                told[f"{thing.name}_rotation"] = physics.object_axis(i).astype(np.float32)
+            else:
+                turn = self.yaw_order * physics.object_yaw(i)
+                told[f"{thing.name}_yaw"] = np.array([np.sin(turn), np.cos(turn)], np.float32)
+        i = physics.handled()
+        told["contact"] = np.array(physics.touches(i), np.float32)
+        told["slip"] = np.array([min(physics.slip_speed(i), 1.0)], np.float32)
+        return told
 
     def metrics(self) -> dict[str, float]:
         """How things stand: ``success`` (held for 0.5 s, now), errors now; the rest since reset."""
         position, rotation = self.task.errors(self.physics, self.goal)
-        return {
+        metrics = {
             "success": float(self._held >= HOLD_STEPS),
             "position_error_m": position,
             "rotation_error_rad": rotation,
             "grasped": float(self._grasped),
             "lifted": float(self._lifted),
             "dropped": float(self._dropped),
+            **self.task.metrics(self.physics, self.goal),
         }
+        if self.task.violation:
+            metrics[self.task.violation] = float(self._violated)
+        return metrics
+
+    def constraints(self) -> dict[str, np.ndarray]:
+        """What this episode forbids, for whoever plans; empty where nothing is.
+
+        ``keep_out`` [K, 7]: boxes, each centre (3), half edges (3) (m) and yaw (rad).
+        ``hand_balls`` [M, 5] and ``object_balls`` [N, 4] cover what may not enter them, in the frame
+        of the tool and of the object: see :attr:`robowm_envs.arms.Arm.hand_balls`.
+        ``hand_in_proprio``: where in ``proprio`` the tool's pose begins: position (3), the x and y
+        axes of its frame (6), the gripper's width (1).
+        """
+        told = self.task.constraints(self.physics, self.goal)
+        start = len(self.physics.arm_qpos) + len(self.physics.arm_dofs)
+        return {**told, "hand_in_proprio": np.array(start)} if told else {}
 
     def conditions(self) -> dict[str, float]:
         """The numbers that randomisation chose for this episode."""
@@ -188,7 +220,7 @@ class ManipulationEnv(dm_env.Environment):
         """uint8 [H, W, 3]."""
         if camera not in CAMERAS:
             raise unknown("camera", camera, CAMERAS)
-        return self.painter(self.physics.data, camera, size or self._size)
+        return self.painter(self.physics.data, camera, size or self._size, for_people=True)
 
     def get_state(self) -> np.ndarray:
         """Everything, float64 [S]: physics, controller, goal, conditions, what is remembered."""
@@ -204,12 +236,19 @@ class ManipulationEnv(dm_env.Environment):
                 self.goal.to_vector(),
                 [self._conditions.current[name] for name in randomisation.NAMES],
                 [*counts, *latches, self._over, self.episode],
+                [self._violated] if self.task.violation else [],
             ]
         )
 
     def set_state(self, state: np.ndarray) -> None:
         """Go back to what :meth:`get_state` gave, in this or another environment of the same task."""
-        sizes = [self.physics.state_size, self.controller.size, 4, len(randomisation.NAMES), 7]
+        sizes = [
+            self.physics.state_size,
+            self.controller.size,
+            self.task.goal_size,
+            len(randomisation.NAMES),
+            8 if self.task.violation else 7,
+        ]
         state = np.asarray(state, np.float64)
         if state.shape != (sum(sizes),):
             raise EnvError(
@@ -220,10 +259,12 @@ class ManipulationEnv(dm_env.Environment):
         self._conditions.apply(dict(zip(randomisation.NAMES, conditions.tolist(), strict=True)))
         self.physics.set_state(physics)
         self.controller.from_vector(control)
-        self.goal = Goal.from_vector(goal)
+        self.goal = self.task.goal_from_vector(goal)
+        self.task.furnish(self.physics, self.goal)
         self._steps, self._held = int(memory[0]), int(memory[1])
         self._grasped, self._lifted, self._dropped, self._over = map(bool, memory[2:6])
         self.episode = int(memory[6])
+        self._violated = bool(memory[7:].any())
 
     # Inside
 
@@ -241,32 +282,42 @@ class ManipulationEnv(dm_env.Environment):
         physics.data.ctrl[physics.arm_actuators] = joints
         if start.object_position is not None:
             physics.place_object(start.object_position, start.object_yaw)
+        for i, (position, yaw) in enumerate(start.others, 1):
+            physics.place_object(position, yaw, i)
         self.goal = start.goal
-        marker = self.goal.position.copy()
-        if self.task.marker in ("bar", "disc"):
-            marker[2] = 0.0009  # a leaf on the table
-        physics.place_target(marker, self.goal.yaw)
+        self._show_goal()
+        self.task.furnish(self.physics, self.goal)
         physics.forward()
         self.controller.reset()
 
+    def _show_goal(self) -> None:
+        kind = self.task.marker
+        marked = {"none": 0, "bar": 1, "disc": 1, "ball": 1, "bars": len(self.task.things)}[kind]
+        for i in range(marked):
+            goal = self.goal.of(i)
+            marker = goal.position.copy()
+            if kind != "ball":
+                marker[2] = 0.0009  # a leaf on the table
+            self.physics.place_target(marker, goal.yaw, i)
+
     def _forget(self) -> None:
         self._steps = self._held = 0
-        self._grasped = self._lifted = self._dropped = self._over = False
+        self._grasped = self._lifted = self._dropped = self._over = self._violated = False
 
     def _remember(self) -> None:
-        physics = self.physics
-        self._held = self._held + 1 if self.task.is_solved(physics, self.goal) else 0
-        if not physics.has_object:
-            return
-        if self._is_directed:  # it may well stand on end
-            bottom = physics.object_bottom()
-        else:
-            bottom = physics.object_position()[2] - physics.object_half_size()[2]
-        held, up = physics.grasped(), bottom > LIFTED_M
-        self._grasped |= held
-        self._lifted |= held and up
-        # In the air and in nobody's hand, after having been held there: it falls.
-        self._dropped |= self._lifted and bottom > 0.01 and not physics.hand_touches_object()
+        physics, task = self.physics, self.task
+        if task.violation:
+            self._violated |= task.is_violated(physics, self.goal)
+        counts = not self._violated and task.is_solved(physics, self.goal)
+        self._held = self._held + 1 if counts else 0
+        for i in physics.objects:
+            held, up = physics.grasped(i), physics.object_height(i) > LIFTED_M
+            self._grasped |= held
+            self._lifted |= bool(held and up)
+            # In the air and in nobody's hand, after having been held there: it falls.
+            self._dropped |= (
+                self._lifted and physics.is_airborne(i) and not physics.hand_touches_object(i)
+            )
 
     def _check_action(self, action: np.ndarray) -> np.ndarray:
         array = np.asarray(action, np.float32)
@@ -315,10 +366,14 @@ class ManipulationEnv(dm_env.Environment):
         physics = self.physics
         if not physics.has_object:
             return self.goal.position - physics.hand_position()
-        turn, axis = self.yaw_order * physics.object_yaw(), physics.object_axis()
-        if not self._is_directed:
-            axis = np.array([np.sin(turn), np.cos(turn), abs(axis[2])])
-        return np.concatenate([physics.object_position(), axis, physics.object_velocity()[:3]])
+        parts: list[Any] = []
+        for i, thing in enumerate(self.task.things):
+            axis = physics.object_axis(i)
+            if not thing.is_directed:
+                turn = self.yaw_order * physics.object_yaw(i)
+                axis = np.array([np.sin(turn), np.cos(turn), abs(axis[2])])
+            parts += [physics.object_position(i), axis, physics.object_velocity(i)[:3]]
+        return np.concatenate(parts)
 
     def _build_specs(self) -> dict[str, specs.Array]:
         physics, low, high = self.physics, scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M
@@ -335,10 +390,12 @@ class ManipulationEnv(dm_env.Environment):
         if self._state_mode:
             bounds = [*low[:2] - 0.05, 0.0], [*high[:2] + 0.05, high[2]]
             if physics.has_object:
-                lowest = -1 if self._is_directed else 0
-                built["object"] = _bounded(
-                    "object", [*bounds[0], -1, -1, lowest, -1, -1, -1], [*bounds[1], *[1] * 6]
-                )
+                things = self.task.things
+                lowest = [
+                    [*bounds[0], -1, -1, -1 if t.is_directed else 0, -1, -1, -1] for t in things
+                ]
+                highest = [*bounds[1], 1, 1, 1, 1, 1, 1] * len(things)
+                built["object"] = _bounded("object", np.concatenate(lowest), highest)
             else:
                 built["object"] = _bounded("object", low - high, high - low)
         return built
@@ -346,14 +403,17 @@ class ManipulationEnv(dm_env.Environment):
     def _build_privileged_specs(self) -> dict[str, specs.Array]:
         low = scene.WORKSPACE_LOW_M - [0.05, 0.05, 0.012]
         high = scene.WORKSPACE_HIGH_M + [0.05, 0.05, 0.0]
-        built: dict[str, specs.Array] = {"object_position": _bounded("object_position", low, high)}
-        if self.physics.has_object:
-            if self._is_directed:
-                built["object_rotation"] = _bounded("object_rotation", [-1] * 3, [1] * 3)
-            else:
-                built["object_yaw"] = _bounded("object_yaw", [-1, -1], [1, 1])
-            built["contact"] = _bounded("contact", [0, 0], [1, 1])
-            built["slip"] = _bounded("slip", [0], [1])
+        if not self.task.things:
+            return {"object_position": _bounded("object_position", low, high)}
+        built: dict[str, specs.Array] = {}
+        for thing in self.task.things:
+            position = f"{thing.name}_position"
+            built[position] = _bounded(position, low, high)
+            n, kind = (3, "rotation") if thing.is_directed else (2, "yaw")
+            turn = f"{thing.name}_{kind}"
+            built[turn] = _bounded(turn, [-1] * n, [1] * n)
+        built["contact"] = _bounded("contact", [0, 0], [1, 1])
+        built["slip"] = _bounded("slip", [0], [1])
         return built
 
 

@@ -21,6 +21,8 @@ def _square_bar() -> np.ndarray:
 SQUARE_BAR = _square_bar()
 # Those of them that keep its ends apart: quarter turns about the long axis.
 CAPPED_BAR = SQUARE_BAR[:4]
+# The half turns that leave a brick with three different edges as it was (D2).
+BRICK = np.array([np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))])
 
 
 def wrap(angle: float, period: float = 2 * np.pi) -> float:
@@ -88,6 +90,21 @@ def tilt_and_yaw_of(rotation: np.ndarray) -> tuple[np.ndarray, float]:
 def yaw_of(rotation: np.ndarray) -> float:
     """Heading of the frame's x axis in the horizontal plane, rad."""
     return float(np.arctan2(rotation[1, 0], rotation[0, 0]))
+
+
+def gap_between(
+    a: tuple[np.ndarray, float], half_a: np.ndarray, b: tuple[np.ndarray, float], half_b: np.ndarray
+) -> float:
+    """How far two rectangles in the plane are apart, or below 0 how deep they overlap.
+
+    Each is given by its middle [2] (m) with its yaw, and by half of its edges [2] (m). Between
+    corners the distance is a little more than this: the separating axis theorem looks along edges.
+    """
+    axes_a, axes_b = about_z(a[1])[:2, :2], about_z(b[1])[:2, :2]  # one in each column
+    along = np.abs((b[0] - a[0]) @ np.hstack([axes_a, axes_b]))  # [4]
+    turned = np.abs(axes_a.T @ axes_b)
+    reach = np.concatenate([half_a + turned @ half_b, half_b + turned.T @ half_a])
+    return float((along - reach).max())
 
 
 def angle_between(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,4 +1,7 @@
-"""Answers questions about the state of a scene, by name and in SI units. Decides nothing."""
+"""Answers questions about the state of a scene, by name and in SI units. Decides nothing.
+
+A question about an object takes its number ``i`` among the scene's things; 0, the first, unless said.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import mujoco
 import numpy as np
 
 from robowm_envs import geometry
-from robowm_envs.scene import Scene
+from robowm_envs.scene import Scene, target_of
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
@@ -32,19 +35,27 @@ class Physics:
         self.gripper = model.actuator(arm.gripper).id
         self._hand, self._tcp = model.body(arm.hand).id, model.site(arm.tcp).id
         self._pads = tuple(frozenset(model.geom(n).id for n in names) for names in arm.pads)
-        self.has_object = scene.thing is not None
-        if self.has_object:
-            self.object_body, self.object_geom = model.body("object").id, model.geom("object").id
-            joint = model.joint("object")
-            self._object_qpos, self._object_dof = joint.qposadr[0], joint.dofadr[0]
-            self._table = model.geom("table").id
-        self._target = -1
-        if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, "target") >= 0:
-            self._target = model.body("target").mocapid[0]
+        self.names = tuple(thing.name for thing in scene.things)
+        self.objects = range(len(self.names))
+        self._object_body = [model.body(name).id for name in self.names]
+        self._object_geom = [model.geom(name).id for name in self.names]
+        self._object_qpos = [model.joint(name).qposadr[0] for name in self.names]
+        self._object_dof = [model.joint(name).dofadr[0] for name in self.names]
+        self._table = model.geom("table").id
+        self._not_arm = frozenset([self._table, *self._object_geom])
+        self._targets = [_mocap(model, target_of(thing)) for thing in scene.things]
+        self._targets = self._targets or [_mocap(model, "target")]
+        self._zone = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "zone")
+        hand_bodies = {self._hand, *(int(model.jnt_bodyid[j.id]) for j in fingers)}
+        self._enterable = [
+            *(g for g in range(model.ngeom) if model.geom_bodyid[g] in hand_bodies),
+            *self._object_geom,
+        ]
         self._jacobian = np.zeros((6, model.nv))
         self._scratch_position = self._scratch.site_xpos[self._tcp]  # views: one memory for ever
         self._scratch_rotation = self._scratch.site_xmat[self._tcp].reshape(3, 3)
-        self._touching: frozenset[int] | None = None  # of the present state, once asked for
+        # Geoms that touch each object in the present state, once asked for.
+        self._touching: list[frozenset[int]] | None = None
         self.state_size = mujoco.mj_stateSize(model, _STATE)
 
     # State
@@ -89,15 +100,44 @@ class Physics:
 
     # Placing things
 
-    def place_object(self, position: np.ndarray, yaw: float) -> None:
-        a = self._object_qpos
+    def place_object(self, position: np.ndarray, yaw: float, i: int = 0) -> None:
+        a = self._object_qpos[i]
         self.data.qpos[a : a + 3] = position
         self.data.qpos[a + 3 : a + 7] = geometry.quat_about_z(yaw)
 
-    def place_target(self, position: np.ndarray, yaw: float) -> None:
-        if self._target >= 0:
-            self.data.mocap_pos[self._target] = position
-            self.data.mocap_quat[self._target] = geometry.quat_about_z(yaw)
+    def place_target(self, position: np.ndarray, yaw: float, i: int = 0) -> None:
+        """Lay the marker of an object's target, where there is one."""
+        target = self._targets[i]
+        if target >= 0:
+            self.data.mocap_pos[target] = position
+            self.data.mocap_quat[target] = geometry.quat_about_z(yaw)
+
+    def place_zone(self, centre: np.ndarray, half_size: np.ndarray, yaw: float) -> None:
+        self.model.geom_size[self._zone] = half_size
+        mocap = _mocap(self.model, "zone")
+        self.data.mocap_pos[mocap] = centre
+        self.data.mocap_quat[mocap] = geometry.quat_about_z(yaw)
+
+    def zone_is_entered(self) -> bool:
+        """Whether hand, fingers or an object overlap the zone."""
+        model, data, zone = self.model, self.data, self._zone
+        return any(
+            mujoco.mj_geomDistance(model, data, geom, zone, 0.01, None) <= 0.0
+            for geom in self._enterable
+        )
+
+    # Pushing things
+
+    def knock_object(self, velocity: np.ndarray, spin: float, i: int = 0) -> None:
+        """Add a velocity [3] (m/s) and a turning about the vertical (rad/s), from one moment to the next."""
+        dof = self._object_dof[i]
+        self.data.qvel[dof : dof + 3] += velocity
+        self.data.qvel[dof + 3 : dof + 6] += self.object_rotation(i).T @ np.array([0, 0, spin])
+        self.forward()
+
+    def push_hand(self, force: np.ndarray) -> None:
+        """A force [3] (N, world axes) on the hand until another one is set."""
+        self.data.xfrc_applied[self._hand, :3] = force
 
     # Arm
 
@@ -152,61 +192,90 @@ class Physics:
         closing = 1.0 if self.scene.arm.gripper_closed < self.scene.arm.gripper_open else -1.0
         return -closing * float(np.clip(force, low, high)) / max(high, 1e-9)
 
-    # Object
+    # Objects
 
-    def object_position(self) -> np.ndarray:
+    @property
+    def has_object(self) -> bool:
+        return len(self.names) > 0
+
+    def object_position(self, i: int = 0) -> np.ndarray:
         """[3] the middle of the box (not its centre of mass)."""
-        return self.data.xpos[self.object_body].copy()
+        return self.data.xpos[self._object_body[i]].copy()
 
-    def object_rotation(self) -> np.ndarray:
-        return self.data.xmat[self.object_body].reshape(3, 3).copy()
+    def object_rotation(self, i: int = 0) -> np.ndarray:
+        return self.data.xmat[self._object_body[i]].reshape(3, 3).copy()
 
-    def object_axis(self) -> np.ndarray:
+    def object_axis(self, i: int = 0) -> np.ndarray:
         """[3] where the long axis points, in the world; towards the cap where there is one."""
-        return self.object_rotation()[:, 0]
+        return self.object_rotation(i)[:, 0]
 
-    def object_bottom(self) -> float:
+    def object_bottom(self, i: int = 0) -> float:
         """Height of its lowest corner, however it is turned."""
-        return float(
-            self.object_position()[2] - np.abs(self.object_rotation()[2]) @ self.object_half_size()
+        turned = np.abs(self.object_rotation(i)[2]) @ self.object_half_size(i)
+        return float(self.object_position(i)[2] - turned)
+
+    def object_height(self, i: int = 0) -> float:
+        """How far above the table it is; one whose ends are alike is taken to lie flat."""
+        if self.scene.things[i].is_directed:  # it may well stand on end
+            return self.object_bottom(i)
+        return float(self.object_position(i)[2] - self.object_half_size(i)[2])
+
+    def object_yaw(self, i: int = 0) -> float:
+        return geometry.yaw_of(self.object_rotation(i))
+
+    def object_velocity(self, i: int = 0) -> np.ndarray:
+        """[6] linear (m/s) of the box's middle, then angular (rad/s), in world axes."""
+        dof = self._object_dof[i]
+        velocity = self.data.qvel[dof : dof + 6]
+        # A free joint keeps linear velocity in world axes, angular velocity in the body's.
+        return np.concatenate([velocity[:3], self.object_rotation(i) @ velocity[3:]])
+
+    def object_half_size(self, i: int = 0) -> np.ndarray:
+        return self.model.geom_size[self._object_geom[i]].copy()
+
+    def touches(self, i: int = 0) -> tuple[bool, bool]:
+        """Whether each finger touches the object."""
+        touching = self._contacts(i)
+        return (not self._pads[0].isdisjoint(touching), not self._pads[1].isdisjoint(touching))
+
+    def grasped(self, i: int = 0) -> bool:
+        return all(self.touches(i))
+
+    def hand_touches_object(self, i: int = 0) -> bool:
+        """Any part of the arm, fingers included."""
+        return not self._contacts(i) <= self._not_arm
+
+    def object_on_table(self, i: int = 0) -> bool:
+        return self._table in self._contacts(i)
+
+    def objects_touch(self, i: int, j: int) -> bool:
+        return self._object_geom[j] in self._contacts(i)
+
+    def is_airborne(self, i: int = 0) -> bool:
+        """A centimetre or more above the table, and on no other object."""
+        return bool(
+            self.object_height(i) > 0.01 and self._contacts(i).isdisjoint(self._object_geom)
         )
 
-    def object_yaw(self) -> float:
-        return geometry.yaw_of(self.object_rotation())
+    def handled(self) -> int:
+        """The object that is grasped, or else the one nearest to the tool point."""
+        if len(self.objects) == 1:
+            return 0
+        hand = self.hand_position()
+        return min(
+            self.objects,
+            key=lambda i: (not self.grasped(i), np.linalg.norm(self.object_position(i) - hand)),
+        )
 
-    def object_velocity(self) -> np.ndarray:
-        """[6] linear (m/s) of the box's middle, then angular (rad/s), in world axes."""
-        velocity = self.data.qvel[self._object_dof : self._object_dof + 6]
-        # A free joint keeps linear velocity in world axes, angular velocity in the body's.
-        return np.concatenate([velocity[:3], self.object_rotation() @ velocity[3:]])
-
-    def object_half_size(self) -> np.ndarray:
-        return self.model.geom_size[self.object_geom].copy()
-
-    def touches(self) -> tuple[bool, bool]:
-        """Whether each finger touches the object."""
-        pairs = self._object_contacts()
-        return (not self._pads[0].isdisjoint(pairs), not self._pads[1].isdisjoint(pairs))
-
-    def grasped(self) -> bool:
-        return all(self.touches())
-
-    def hand_touches_object(self) -> bool:
-        """Any part of the arm, fingers included."""
-        return any(geom != self._table for geom in self._object_contacts())
-
-    def object_on_table(self) -> bool:
-        return self._table in self._object_contacts()
-
-    def slip_speed(self) -> float:
+    def slip_speed(self, i: int = 0) -> float:
         """How fast the object leaves the hand while grasped, m/s; 0 when not grasped.
 
         Relative linear speed at the tool point, plus relative turning at a radius of 5 cm.
         """
-        if not self.grasped():
+        if not self.grasped(i):
             return 0.0
-        thing, hand = self.object_velocity(), self.hand_velocity()
-        arm = self.hand_position() - self.object_position()
+        thing, hand = self.object_velocity(i), self.hand_velocity()
+        arm = self.hand_position() - self.object_position(i)
         linear = thing[:3] + np.cross(thing[3:], arm) - hand[:3]
         return float(np.linalg.norm(linear) + 0.05 * np.linalg.norm(thing[3:] - hand[3:]))
 
@@ -214,10 +283,19 @@ class Physics:
         # One number that is not finite makes the sum so.
         return math.isfinite(self.data.qpos.sum() + self.data.qvel.sum())
 
-    def _object_contacts(self) -> frozenset[int]:
+    def _contacts(self, i: int) -> frozenset[int]:
         """Geoms that touch the object now."""
         if self._touching is None:
-            contact, mine = self.data.contact, self.object_geom
-            pairs = contact.geom[contact.dist <= 0].tolist()
-            self._touching = frozenset(a if b == mine else b for a, b in pairs if mine in (a, b))
-        return self._touching
+            contact = self.data.contact
+            pairs = contact.geom[contact.dist <= contact.includemargin].tolist()
+            self._touching = [
+                frozenset(a if b == mine else b for a, b in pairs if mine in (a, b))
+                for mine in self._object_geom
+            ]
+        return self._touching[i]
+
+
+def _mocap(model: mujoco.MjModel, body: str) -> int:
+    """The number among the mocap bodies, -1 where there is none of that name."""
+    found = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, body)
+    return int(model.body_mocapid[found]) if found >= 0 else -1

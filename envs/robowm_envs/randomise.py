@@ -1,7 +1,8 @@
 """What may differ between episodes, in named groups, with ranges to train on and ranges beyond them.
 
 An episode is a function of (split, episode number): each group draws from its own stream, so
-switching one group on or off leaves the draws of the others as they were.
+switching one group on or off leaves the draws of the others as they were. What is said of the object
+holds for all objects of a scene, which are made of one stuff.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from robowm_envs import cameras
 from robowm_envs.errors import unknown
 from robowm_envs.objects import Box
-from robowm_envs.scene import Scene, cap_box
+from robowm_envs.scene import Scene, cap_box, cap_of, target_of
 
 GROUPS = ("pose", "friction", "mass", "size", "colour", "light", "camera")
 SPLITS = ("train", "validation", "test", *(f"shift_{group}" for group in GROUPS), "shift_all")
@@ -109,7 +110,8 @@ class Draw:
         return np.random.default_rng(np.random.SeedSequence(key))
 
     def is_shifted(self, group: str) -> bool:
-        return self.split in ("shift_all", f"shift_{group}")
+        # All at once are the factors of looks and dynamics; where things lie is a shift of its own.
+        return self.split == f"shift_{group}" or (self.split == "shift_all" and group != "pose")
 
     def is_drawn(self, group: str) -> bool:
         return group in self.groups or self.is_shifted(group)
@@ -144,14 +146,14 @@ class Conditions:
         if dict(conditions) == self.current:
             return
         self.current = dict(conditions)
-        if self._scene.thing is not None:
-            self._apply_object(conditions, self._scene.thing)
+        for thing in self._scene.things:
+            self._apply_object(conditions, thing)
         self._apply_looks(conditions)
         mujoco.mj_setConst(self._model, self._data)
 
     def _apply_object(self, c: Mapping[str, float], thing: Box) -> None:
         model = self._model
-        body, geom = model.body("object").id, model.geom("object").id
+        body, geom = model.body(thing.name).id, model.geom(thing.name).id
         scale = np.array([c["length_scale"], c["width_scale"], c["width_scale"]])
         half = np.array(thing.half_size_m) * scale
         mass = thing.mass_kg * c["mass_scale"]
@@ -167,10 +169,10 @@ class Conditions:
         model.bvh_aabb[node, :3], model.bvh_aabb[node, 3:] = -offset, half
         model.geom_friction[geom, 0] = c["friction"]
         if thing.cap_rgb is not None:
-            cap = model.geom("cap").id
+            cap = model.geom(cap_of(thing)).id
             model.geom_pos[cap], model.geom_size[cap] = cap_box(half)
             model.geom_rbound[cap] = np.linalg.norm(half)
-        target = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "target")
+        target = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, target_of(thing))
         if target >= 0 and model.geom_type[target] == mujoco.mjtGeom.mjGEOM_BOX:
             model.geom_size[target, :2] = half[:2]
 
@@ -178,11 +180,11 @@ class Conditions:
         model, base = self._model, self._base
         rgba, table = base["geom_rgba"][:, :3], self._table
         model.geom_rgba[table, :3] = _tint(rgba[table], c["table_hue"], c["table_value"])
-        if self._scene.thing is not None:
-            geom = model.geom("object").id
+        for thing in self._scene.things:
+            geom = model.geom(thing.name).id
             model.geom_rgba[geom, :3] = _tint(rgba[geom], c["object_hue"], c["object_value"])
-            if self._scene.thing.cap_rgb is not None:
-                cap = model.geom("cap").id
+            if thing.cap_rgb is not None:
+                cap = model.geom(cap_of(thing)).id
                 model.geom_rgba[cap, :3] = _tint(rgba[cap], c["object_hue"], c["object_value"])
         model.light_diffuse[:] = base["light_diffuse"] * c["light_scale"]
         direction = base["light_dir"] + np.array([c["light_x"], c["light_y"], 0.0])

@@ -25,6 +25,8 @@ CAP_SHARE = 0.4  # of the bar's length
 
 TABLE_RGB = (0.62, 0.58, 0.50)
 MARKER_RGBA = (0.05, 0.75, 0.25, 1.0)
+DARKER = 0.5  # a marker in its object's colour, beside the object
+ZONE_RGBA = (0.95, 0.75, 0.05, 0.45)
 FLOOR_RGBA = (0.25, 0.28, 0.33, 1.0)
 
 
@@ -35,17 +37,22 @@ class Scene:
     spec: mujoco.MjSpec
     model: mujoco.MjModel
     arm: arms.Arm
-    thing: Box | None
+    things: tuple[Box, ...]
 
 
-def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar") -> Scene:
-    """Compose arm, table, lights, cameras, at most one object and a target marker.
+def build(
+    arm_name: str = "panda", things: tuple[Box, ...] = (), marker: str = "bar",
+    zone: bool = False,
+) -> Scene:  # fmt: skip
+    """Compose arm, table, lights, cameras, objects and target markers.
 
     Args:
       arm_name: key of :data:`robowm_envs.arms.ARMS`.
-      thing: the object to manipulate, named ``object``.
-      marker: ``"bar"`` (lies on the table and shows the target's yaw), ``"disc"`` (lies on the table),
-        ``"ball"`` or ``"none"``.
+      things: the objects to manipulate.
+      marker: ``"bar"`` (lies on the table and shows the first object's target with its yaw),
+        ``"bars"`` (one for each object, in its colour), ``"disc"`` (lies on the table and shows no
+        yaw), ``"ball"`` or ``"none"``.
+      zone: a box that stops nothing and that no camera of an agent's sees.
     """
     arm = arms.build(arm_name)
     spec = mujoco.MjSpec()
@@ -70,9 +77,9 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
         name="floor", type=box, pos=[0, 0, -0.45], size=[3, 3, 0.01], rgba=FLOOR_RGBA,
         contype=0, conaffinity=0,
     )  # fmt: skip
-    if thing is not None:
-        body = world.add_body(name="object", pos=[0.5, 0, thing.half_size_m[2]])
-        body.add_freejoint(name="object")
+    for i, thing in enumerate(things):
+        body = world.add_body(name=thing.name, pos=[0.5, 0.15 * i, thing.half_size_m[2]])
+        body.add_freejoint(name=thing.name)
         # Written out, and off the middle, lest the compiler take a shortcut for centred bodies that
         # would forbid moving the centre of mass later.
         body.explicitinertial = True
@@ -80,23 +87,29 @@ def build(arm_name: str = "panda", thing: Box | None = None, marker: str = "bar"
         squares = np.square(thing.half_size_m)
         body.inertia = thing.mass_kg / 3 * (squares.sum() - squares)
         body.add_geom(
-            name="object", type=box, size=thing.half_size_m, rgba=[*thing.rgb, 1],
+            name=thing.name, type=box, size=thing.half_size_m, rgba=[*thing.rgb, 1],
             contype=2, conaffinity=3, condim=4, friction=[thing.friction, 0.005, 0.0001],
             priority=1,  # its friction alone decides, so one number can be randomised
-            solref=[0.012, 1.0],
+            solref=[0.012, 1.0], margin=thing.margin_m,
         )  # fmt: skip
         if thing.cap_rgb is not None:
             place, half = cap_box(np.array(thing.half_size_m))
             body.add_geom(
-                name="cap", type=box, pos=place, size=half, rgba=[*thing.cap_rgb, 1],
+                name=cap_of(thing), type=box, pos=place, size=half, rgba=[*thing.cap_rgb, 1],
                 contype=0, conaffinity=0, mass=0,
             )  # fmt: skip
-    _add_marker(spec, marker, thing)
+    _add_markers(spec, marker, things)
+    if zone:
+        body = world.add_body(name="zone", mocap=True)
+        body.add_geom(
+            name="zone", type=box, size=[0.03, 0.03, 0.05], rgba=ZONE_RGBA,
+            contype=0, conaffinity=0, group=cameras.FOR_PEOPLE,
+        )  # fmt: skip
     cameras.add_front(spec)
     arm.spec.option = spec.option  # where they differ, attaching warns, into a file
     spec.attach(arm.spec, prefix=PREFIX, frame=world.add_frame())
     cameras.add_wrist(spec.body(PREFIX + arm.hand))
-    return Scene(spec, spec.compile(), arm.prefixed(PREFIX), thing)
+    return Scene(spec, spec.compile(), arm.prefixed(PREFIX), things)
 
 
 def cap_box(half_size_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,21 +131,33 @@ def _make_light_to_draw(spec: mujoco.MjSpec) -> None:
     spec.stat.extent, spec.stat.center = 1.0, [0.5, 0, 0.2]
 
 
-def _add_marker(spec: mujoco.MjSpec, kind: str, thing: Box | None) -> None:
-    if kind == "none":
+def cap_of(thing: Box) -> str:
+    """The name of the geom that is its cap."""
+    return f"{thing.name}_cap"
+
+
+def target_of(thing: Box) -> str:
+    """The name of the marker that shows where ``thing`` shall lie."""
+    return "target" if thing.name == "object" else f"{thing.name}_target"
+
+
+def _add_markers(spec: mujoco.MjSpec, kind: str, things: tuple[Box, ...]) -> None:
+    ghost = {"contype": 0, "conaffinity": 0}
+    if kind in ("ball", "disc"):
+        shape, size = {
+            "ball": (mujoco.mjtGeom.mjGEOM_SPHERE, [0.02, 0, 0]),
+            "disc": (mujoco.mjtGeom.mjGEOM_CYLINDER, [0.03, 0.0008, 0]),
+        }[kind]
+        marker = spec.worldbody.add_body(name="target", mocap=True)
+        marker.add_geom(name="target", type=shape, size=size, rgba=MARKER_RGBA, **ghost)
         return
-    marker = spec.worldbody.add_body(name="target", mocap=True)
-    ghost = {"rgba": MARKER_RGBA, "contype": 0, "conaffinity": 0}
-    if kind == "ball":
-        sphere = mujoco.mjtGeom.mjGEOM_SPHERE
-        marker.add_geom(name="target", type=sphere, size=[0.02, 0, 0], **ghost)
-        return
-    if kind == "disc":
-        cylinder = mujoco.mjtGeom.mjGEOM_CYLINDER
-        marker.add_geom(name="target", type=cylinder, size=[0.03, 0.0008, 0], **ghost)
-        return
-    assert thing is not None, "a bar marker shows where an object shall lie"
-    marker.add_geom(
-        name="target", type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[thing.half_size_m[0], thing.half_size_m[1], 0.0008], **ghost,
-    )  # fmt: skip
+    shown = {"none": (), "bar": things[:1], "bars": things}[kind]
+    assert shown or kind == "none", "a bar marker shows where an object shall lie"
+    for thing in shown:
+        name = target_of(thing)
+        rgba = MARKER_RGBA if kind == "bar" else [*(DARKER * np.array(thing.rgb)), 1.0]
+        marker = spec.worldbody.add_body(name=name, mocap=True)
+        marker.add_geom(
+            name=name, type=mujoco.mjtGeom.mjGEOM_BOX,
+            size=[thing.half_size_m[0], thing.half_size_m[1], 0.0008], rgba=rgba, **ghost,
+        )  # fmt: skip

@@ -108,7 +108,7 @@ class SequenceReplay:
     are read from disk by the window, not kept: what is drawn uniformly does not come back soon.
 
     Args:
-      datasets: one, or several of the same task.
+      datasets: one, or several of the same task, or of tasks that show and take the same arrays.
       batch_size, length: B and L.
       seed: of the draws.
       memory_limit_gib, discount: see :class:`ReplayConfig`.
@@ -143,10 +143,10 @@ class SequenceReplay:
         self._ends = np.zeros(0, np.int64)  # row at which each episode ends, counted over all
         self._rng = np.random.default_rng(seed)
         for dataset in datasets:
-            if dataset.spec.to_dict() != self.spec.to_dict():
+            if not dataset.spec.looks_like(self.spec):
                 raise UserError(
-                    f"datasets of {self.spec.task!r} and {dataset.spec.task!r}, or of the same task "
-                    "seen otherwise, cannot be replayed together: give one of them."
+                    f"datasets of {self.spec.task!r} and {dataset.spec.task!r} show or take other "
+                    "arrays, so they cannot be replayed together: give one of them."
                 )
             for stored in dataset.episodes:
                 self._hold(stored)

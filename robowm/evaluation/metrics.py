@@ -12,6 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from robowm.spec import ROTATION, YAW
 
+# What may happen in an episode, whose share is told where a task knows it.
+FLAGS = ("grasped", "lifted", "dropped", "entered", "out_of_order")
+
 if TYPE_CHECKING:
     from robowm.evaluation.rollout import EpisodeResult
 
@@ -124,9 +127,7 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "position_error_cm_median": _finite(np.median, position_cm),
         "rotation_error_deg": _finite(np.mean, rotation_deg),
         "rotation_error_deg_median": _finite(np.median, rotation_deg),
-        "grasped": _share(r.grasped for r in results),
-        "lifted": _share(r.lifted for r in results),
-        "dropped": _share(r.dropped for r in results),
+        **{name: _share(getattr(r, name) for r in results) for name in FLAGS},
         "return": float(np.mean([r.episode_return for r in results])),
         "steps": float(np.mean([r.steps for r in results])),
         "ms_per_action": _finite(np.mean, latency),

@@ -1,4 +1,4 @@
-"""The two reports: what agents achieved, and how well a model imagines."""
+"""The reports: what agents achieved, alone and compared, and how well a model imagines."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from itertools import zip_longest
 from typing import Any
 
 from robowm import __version__
-from robowm.evaluation import plots, report
-from robowm.evaluation.metrics import Interval
+from robowm.evaluation import comparison, plots, report
+from robowm.evaluation.metrics import FLAGS, Interval
 from robowm.evaluation.pictures import IMAGINED, OBSERVED, Frames, Image, film_strip, until_still
 from robowm.evaluation.report import Report, number
 from robowm.tracking.video import encode_mp4
 
-_FLAGS = ("grasped", "lifted", "dropped")
-
 
 def evaluation_page(
-    data: Mapping[str, Any], films: Sequence[tuple[str, Frames]] = (), fps: float = 10
+    data: Mapping[str, Any],
+    films: Sequence[tuple[str, Frames]] = (),
+    fps: float = 10,
+    curve: Sequence[Mapping[str, Any]] = (),
 ) -> Report:
-    """``data`` is that of report.json; ``films`` are (caption, frames) in the order to show them."""
+    """``data`` is that of report.json; ``films`` are (caption, frames) in the order to show them,
+    ``curve`` the points of curve.json.
+    """
     rows = data.get("rows") or [data]
     first = rows[0]
     page = Report(
@@ -31,13 +34,16 @@ def evaluation_page(
     page.section("", _headline(first))
     page.section(
         "Results",
-        _results(rows),
+        results_table(rows),
         note="Success counts at the end of the episode, held; latched success counts at any step. "
         "Brackets hold Wilson 95% intervals. Errors are means (medians small), at the end. The scripted "
         "expert is a ceiling; random, nothing and replay, which repeats a demonstration from another "
         "start, are floors.",
     )
     page.section("Success", report.plot(plots.success_rates(rows)))
+    if curve:
+        drawn = plots.learning_curves({first["agent"]: [curve]})
+        page.section("Success against what it cost", report.plot(drawn))
     if len(rows) > 1:
         page.section("The same starts", _pairs(first["agent"], data["paired"]))
     if films:
@@ -53,6 +59,26 @@ def evaluation_page(
     for row in rows:
         page.section(
             f"Every episode: {row['agent']}", _episodes(row["episode_results"]), folded=True
+        )
+    return page
+
+
+def comparison_page(data: Mapping[str, Any]) -> Report:
+    """``data`` is that of compare.json."""
+    rows = data["rows"]
+    page = Report(
+        title=f"{data['task']}: {len(rows)} agents",
+        subtitle=f"starts of the {data['split']} split",
+        footer=f"robowm {__version__} · {', '.join(data['reports'])}",
+    )
+    columns, *lines = comparison.table(rows)
+    page.section("Results", report.table(columns, lines), note=comparison.NOTE)
+    page.section("Success", report.plot(plots.success_rates(rows)))
+    if curves := comparison.curves(rows):
+        page.section(
+            "Success against what it cost",
+            report.plot(plots.learning_curves(curves)),
+            note="A line for each training seed; a mark where only the end was evaluated.",
         )
     return page
 
@@ -142,8 +168,9 @@ def _headline(row: Mapping[str, Any]) -> str:
     return report.headline(numbers)
 
 
-def _results(rows: Sequence[Mapping[str, Any]]) -> str:
-    flags = [flag for flag in _FLAGS if any(row[flag] is not None for row in rows)]
+def results_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each agent of a report."""
+    flags = [flag for flag in FLAGS if any(row.get(flag) is not None for row in rows)]
     rotation = any(row["rotation_error_deg"] is not None for row in rows)
     columns = ["agent", "success", "latched", "position, cm"]
     columns += ["rotation, °"] * rotation + flags + ["return", "ms an action"]
@@ -157,7 +184,7 @@ def _results(rows: Sequence[Mapping[str, Any]]) -> str:
             _with_median(row, "position_error_cm"),
         ]
         line += [_with_median(row, "rotation_error_deg")] * rotation
-        line += [_percent(row[flag]) for flag in flags]
+        line += [_percent(row.get(flag)) for flag in flags]
         line += [number(row["return"], 1), _ms(row["ms_per_action"]).removesuffix(" ms")]
         body.append(line)
     return report.table(columns, body, lead=True)
@@ -170,7 +197,7 @@ def _pairs(first: str, pairs: Mapping[str, Mapping[str, int]]) -> str:
 
 
 def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
-    flags = [flag for flag in _FLAGS if results[0][flag] is not None]
+    flags = [flag for flag in FLAGS if results[0].get(flag) is not None]
     columns = [
         "seed",
         "success",

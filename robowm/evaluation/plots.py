@@ -10,6 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import EngFormatter
 from numpy.typing import ArrayLike
 
 from robowm.evaluation.metrics import Interval
@@ -19,6 +20,7 @@ THEME = {"#1b1f25": "ink", "#5c6672": "muted", "#dde1e6": "rule"}
 INK, MUTED, RULE = THEME
 # Readable on white and on near-black alike.
 COLOURS = ("#2f7fd6", "#d9772b", "#2f9e6e", "#b05fc9", "#c9484f", "#8c8f3a")
+LINES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1)))
 FLOOR, CEILING = "#2f9e6e", "#98a1ab"
 
 _STYLE = {
@@ -104,6 +106,39 @@ def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     axes.invert_yaxis()
+    return plot
+
+
+@styled
+def learning_curves(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> Plot:
+    """Success against what it cost: agent -> one curve for each training seed.
+
+    A curve is points with ``env_steps``, ``minutes`` and ``success``; one point alone is a mark.
+    """
+    plot = Plot(columns=2, height=3.5)
+    panels = {"env_steps": "environment steps", "minutes": "minutes of training"}
+    for axes, (quantity, label) in zip(plot.axes, panels.items(), strict=True):
+        for place, (name, seeds) in enumerate(curves.items()):
+            style = {
+                "color": COLOURS[place % len(COLOURS)],
+                "linestyle": LINES[place // len(COLOURS) % len(LINES)],
+            }
+            for number, points in enumerate(seeds):
+                known = [p for p in points if p[quantity] is not None]
+                axes.plot(
+                    [p[quantity] for p in known],
+                    [100 * p["success"] for p in known],
+                    marker="o" if len(points) == 1 else None,
+                    label=name if number == 0 else None,
+                    **style,
+                )
+        axes.set_xlabel(label)
+        axes.set_xlim(left=0)
+        axes.set_ylim(-3, 103)
+        axes.set_yticks(range(0, 101, 20), [f"{tick}%" for tick in range(0, 101, 20)])
+    plot.axes[0].xaxis.set_major_formatter(EngFormatter(sep=""))
+    lines, labels = plot.axes[0].get_legend_handles_labels()
+    plot.figure.legend(lines, labels, loc="outside upper left", ncols=min(len(lines), 6))
     return plot
 
 

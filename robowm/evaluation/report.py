@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+
 from robowm.evaluation.pictures import Image, encode_png, write_bytes
 from robowm.evaluation.plots import Plot
 
@@ -148,6 +151,13 @@ def video(mp4: bytes, caption: str = "") -> str:
     return _figure(
         f'<video src="{source}" controls loop muted autoplay playsinline></video>', caption
     )
+
+
+def dispatched(folder: Path) -> list[str]:
+    """The film and the card that plan.py left in ``folder``."""
+    encoded = np.frombuffer((folder / "plan_card.png").read_bytes(), np.uint8)
+    card = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR_RGB), np.uint8)
+    return [video((folder / "episode.mp4").read_bytes()), image(card, "The plan card.")]
 
 
 def grid(parts: Sequence[str]) -> str:

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 
 from robowm.errors import UserError
+from robowm.evaluation.metrics import FLAGS
 
 logger = logging.getLogger(__name__)
 
-FLAGS = ("grasped", "lifted", "dropped")
-
 
 class Agent(Protocol):
-    """Anything that acts. ``seed(n)``, where an agent has it, fixes its random choices."""
+    """Anything that acts. ``seed(n)``, where an agent has it, fixes its random choices, and
+    ``constrain(constraints)`` tells it what the episode forbids."""
 
     def reset(self) -> None: ...
 
@@ -45,6 +45,7 @@ class EpisodeResult:
       success: at the end; ``latched_success`` at any step.
       position_error_m, rotation_error_rad: at the end, NaN where the task has none.
       grasped, lifted, dropped: at any step, None where the task has none.
+      entered, out_of_order: what some tasks forbid, at any step.
       steps: actions taken.
       latency_ms: [steps], wall time of each ``act``.
       actions: [steps, A], with the seed enough to film the episode afterwards.
@@ -62,6 +63,8 @@ class EpisodeResult:
     steps: int
     latency_ms: NDArray[np.float64]
     actions: NDArray[np.float32]
+    entered: bool | None = None
+    out_of_order: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON: NaN becomes None, latencies their mean and tail, actions go."""
@@ -82,6 +85,8 @@ def run_episode(env: Any, agent: Agent, seed: int) -> EpisodeResult:
     if hasattr(agent, "seed"):
         agent.seed(seed)
     agent.reset()
+    if hasattr(agent, "constrain"):
+        agent.constrain(env.constraints() if hasattr(env, "constraints") else {})
     total, latched = 0.0, False
     latency, actions = [], []
     while not step.last():

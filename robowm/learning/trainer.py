@@ -156,6 +156,7 @@ class Result:
 
 Evaluate = Callable[[int, Logger], Mapping[str, float]]
 Collector = Callable[[], Sequence[Any]]
+AugmentBatch = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 Progress = Callable[[int, int | None, Mapping[str, float]], None]
 
 
@@ -178,6 +179,7 @@ class Trainer:
         metrics are logged. It may draw random numbers: training does not notice.
       collector: called for new episodes, which go to ``replay.add``. Its ``state_dict`` and
         ``load_state_dict`` are used where it has them.
+      augment: changes each batch before it is learned from.
       progress: called after each update with (step, updates, metrics), for a progress bar.
       group: the processes that train together, ``config.processes`` of them. What follows happens in
         all of them alike; the first alone writes, heeds signals and looks at the clock.
@@ -195,6 +197,7 @@ class Trainer:
         resolved_config: Mapping[str, Any],
         evaluate: Evaluate | None = None,
         collector: Collector | None = None,
+        augment: AugmentBatch | None = None,
         progress: Progress | None = None,
         group: Group | None = None,
     ):
@@ -210,6 +213,7 @@ class Trainer:
         self.out = Path(out)
         self.resolved_config = dict(resolved_config)
         self._evaluate, self._collector, self._progress = evaluate, collector, progress
+        self._augment = augment or dict
         torch.set_num_threads(config.threads)
         keep_freed_memory()
         self.device = choose_device(config.device)
@@ -294,7 +298,7 @@ class Trainer:
         rows, length = next(iter(whole.values())).shape[:2]
         batch = {
             name: value.to(self.device, non_blocking=True)
-            for name, value in self.group.share(whole).items()
+            for name, value in self._augment(self.group.share(whole)).items()
         }
         factor = learning_rate_factor(
             self.step,

@@ -63,6 +63,13 @@ class EstimatesPose(Protocol):
 
 
 @runtime_checkable
+class EstimatesProprio(Protocol):
+    def proprio(self, state: State) -> Tensor:
+        """``proprio`` [B, P] in its raw units."""
+        ...
+
+
+@runtime_checkable
 class Uncertain(Protocol):
     def epistemic(self, state: State, action: Tensor) -> Tensor:
         """Disagreement about what ``action`` leads to: [B], >= 0."""

@@ -214,8 +214,7 @@ class RSSM(nn.Module):
         feat = self.feat(state)
         out = {k: (decoder(feat) * 255).clamp(0, 255) for k, decoder in self.decoders.items()}
         if self.proprio_size:
-            vector = state["slot"] if self.slot_size else self._vector(state)
-            out[PROPRIO] = self._restore(PROPRIO, vector[..., self.pose_size :].float())
+            out[PROPRIO] = self.proprio(state)
         return out
 
     def pose(self, state: State) -> dict[str, Tensor]:
@@ -227,6 +226,10 @@ class RSSM(nn.Module):
             .split([self.spec.privileged[k].size for k in self.pose_keys], -1)
         )
         return {k: self._restore(k, part) for k, part in zip(self.pose_keys, parts, strict=True)}
+
+    def proprio(self, state: State) -> Tensor:
+        vector = state["slot"] if self.slot_size else self._vector(state)
+        return self._restore(PROPRIO, vector[..., self.pose_size :].float())
 
     def predict_success(self, state: State) -> Tensor:
         return torch.sigmoid(self.outcome_head(self.feat(state))[..., 0].float())
@@ -497,25 +500,20 @@ class RSSM(nn.Module):
     def _pose_errors(
         self, read: Tensor, states: State, prior: Tensor, truth: Tensor, follows: Tensor
     ) -> dict[str, Tensor]:
-        """Median position error in centimetres: encoder, posterior, one-step prior."""
+        """Median errors of the first object, cm and degrees: encoder, posterior, one-step prior."""
         if POSITION not in self.pose_keys:
             return {}
         half = getattr(self, f"half_{POSITION}")
+        part, end = {}, 0
+        for name in self.pose_keys:
+            part[name] = slice(end, end := end + self.spec.privileged[name].size)
+        place, yaw, axis = part[POSITION], part.get(YAW), part.get(ROTATION)
         estimates = {"read": read}
         if self.slot_size:
             estimates |= {"posterior": states["slot"].detach(), "prior": prior}
         metrics = {}
-        yaw = slice(3, 5) if YAW in self.pose_keys else None
-        axis = slice(3, 6) if ROTATION in self.pose_keys else None
         for name, value in estimates.items():
-            error = 100 * (
-                (
-                    value - truth
-                    if value.shape == truth.shape
-                    else value[..., : truth.shape[-1]] - truth
-                )[..., :3]
-                * half
-            ).norm(dim=-1)
+            error = 100 * ((value[..., place] - truth[..., place]) * half).norm(dim=-1)
             if name == "prior":
                 error = error[follows > 0]
             metrics[f"position_error_cm/{name}"] = error.median()

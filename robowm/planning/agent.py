@@ -24,6 +24,13 @@ class Seeded(Protocol):
         ...
 
 
+@runtime_checkable
+class Constrained(Protocol):
+    def constrain(self, constraints: Mapping[str, np.ndarray], yaw_order: int) -> None:
+        """Obey from here on; empty constraints forbid nothing."""
+        ...
+
+
 class BeliefAgent:
     """Follows the observations with ``model`` and acts by ``actor``; NumPy in, NumPy out.
 
@@ -54,6 +61,14 @@ class BeliefAgent:
         """Fix the planner's random choices from here on; a policy's mode has none."""
         if isinstance(self.actor, Seeded):
             self.actor.seed(seed)
+
+    def constrain(self, constraints: Mapping[str, np.ndarray]) -> None:
+        """Forbid, from here on, what ``constraints`` say; empty ones forbid nothing.
+
+        A planner obeys in what it imagines; a policy cannot, and does what it learned.
+        """
+        if isinstance(self.actor, Constrained):
+            self.actor.constrain(constraints, self.spec.yaw_order)
 
     def act(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The next action [A] float32; raises UserError on an observation that does not fit."""

@@ -12,9 +12,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robowm.behaviour.protocol import Critic, Policy
@@ -30,6 +32,7 @@ from robowm.models.protocol import (
 )
 from robowm.planning.gate import Gate
 from robowm.planning.imagine import Rollout, rollout, score, unroll
+from robowm.planning.keep_out import KeepOut
 from robowm.planning.protocol import Plan
 from robowm.spec import ActionSpec
 
@@ -47,17 +50,25 @@ class SamplingConfig:
       horizon: steps of a sequence.
       elites: sequences that the distribution is refitted to, the best seen so far.
       policy_samples: proposals drawn from the policy in imagination, beside its mode.
+      leaning_samples: proposals that follow the policy and lean to one side for their whole length,
+        in addition to ``samples``, where there is a box to keep out of: each is a way round it.
       policy_prior: weight of a penalty for each step, the log-probability that an action lacks
         against the policy's mode there; the plan's value is net of it. 0 is off.
       init_std, min_std, max_std: of the continuous dimensions, in units of the action's [-1, 1].
       noise_scale: a factor on these for each dimension; none is 1 everywhere.
+      noise_persistence: share of the noise's variance that a sequence keeps for all its steps. What
+        goes round an obstacle leans to one side for a while, which white noise hardly ever does.
       switch_flip: each switch is drawn against its likelier side at least this often.
       momentum: share of the old mean that is kept in refitting.
       select: what may be executed in place of the policy's mode: the refitted ``mean``, the
         ``best`` sequence, or ``argmax``, whichever of the two scores higher.
       trust_margin: a plan replaces the policy's mode only where it scores higher by more than this:
-        of many scores the best is the most overrated one.
+        of many scores the best is the most overrated one. Without a policy it is 0.
       discount: a step; that of the critic.
+      keep_out_margin_m, keep_out_weight: distance at which a box to keep out of begins to cost, and
+        the cost of a step that touches it, far above any reward.
+      keep_out_prior_limit: the most that the policy prior counts against a step, in nats, where the
+        policy is about to touch a box: it knows of none, and must not forbid the way round.
       value: reading of the critic ensemble, ``min`` or ``mean_std``.
       value_std_penalty: standard deviations that ``mean_std`` takes off.
       precision: ``fp32``, ``bf16``, or ``auto``: bf16 where the hardware multiplies in it.
@@ -69,11 +80,13 @@ class SamplingConfig:
     horizon: int = 6
     elites: int = 32
     policy_samples: int = 24
+    leaning_samples: int = 24
     policy_prior: float = 0.2
     init_std: float = 0.3
     min_std: float = 0.05
     max_std: float = 1.0
     noise_scale: list[float] | None = None
+    noise_persistence: float = 0.0
     switch_flip: float = 0.05
     momentum: float = 0.1
     select: str = "argmax"
@@ -81,6 +94,9 @@ class SamplingConfig:
     discount: float = 0.97
     value: str = "min"
     value_std_penalty: float = 1.0
+    keep_out_margin_m: float = 0.02
+    keep_out_weight: float = 30.0
+    keep_out_prior_limit: float = 3.0
     precision: str = "auto"
 
     def __post_init__(self) -> None:
@@ -91,12 +107,21 @@ class SamplingConfig:
 
         for name in ("iterations", "horizon", "elites"):
             check(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("policy_samples", "policy_prior", "trust_margin", "value_std_penalty"):
+        for name in (
+            "policy_samples",
+            "leaning_samples",
+            "policy_prior",
+            "trust_margin",
+            "value_std_penalty",
+        ):
             check(name, getattr(self, name) >= 0, "0 or more")
         check("samples", self.samples >= self.policy_samples + 3, "at least policy_samples + 3")
         check("min_std", 0 < self.min_std <= self.max_std, "above 0 and at most max_std")
+        for name in ("keep_out_margin_m", "keep_out_weight"):
+            check(name, getattr(self, name) > 0, "above 0")
         check("init_std", self.init_std > 0, "above 0")
         check("switch_flip", 0 <= self.switch_flip < 0.5, "from 0 to below 0.5")
+        check("noise_persistence", 0 <= self.noise_persistence <= 1, "from 0 to 1")
         check("momentum", 0 <= self.momentum < 1, "from 0 to below 1")
         check("discount", 0 < self.discount <= 1, "above 0 and at most 1")
         check("select", self.select in SELECT, "one of " + ", ".join(SELECT))
@@ -134,6 +159,8 @@ class SamplingPlanner:
         self.config, self.model, self.action = config, model, action
         self.policy, self.critic, self.objective, self.gate = policy, critic, objective, gate
         self.horizon = config.horizon
+        self._keep_out: KeepOut | None = None
+        self._prior_limit: Tensor | None = None
         self._generator = torch.Generator()  # on the CPU: the same draws whatever the device
         self._success_model = model if isinstance(model, PredictsSuccess) else None
         self._uncertain_model = model if isinstance(model, Uncertain) else None
@@ -142,6 +169,23 @@ class SamplingPlanner:
     def seed(self, seed: int) -> None:
         """Start the noise anew, so that an episode does not depend on those before it."""
         self._generator.manual_seed(seed)
+
+    def constrain(self, constraints: Mapping[str, NDArray[Any]], yaw_order: int) -> None:
+        """Keep out, from here on, of the boxes that ``constraints`` tell of, or of none.
+
+        See :class:`~robowm.planning.keep_out.KeepOut`. An objective that was given stays.
+        """
+        self._keep_out = None
+        if "keep_out" in constraints:
+            c = self.config
+            self._keep_out = KeepOut(
+                self.model,
+                constraints,
+                yaw_order,
+                c.keep_out_margin_m,
+                c.keep_out_weight,
+                self.objective,
+            )
 
     def weights(self, scores: Tensor) -> Tensor:
         """How much each elite counts: scores [B, E], best first -> [B, E], summing to 1."""
@@ -155,12 +199,13 @@ class SamplingPlanner:
         switch = torch.tensor(self.action.switch, device=device)
         scale = torch.tensor(config.noise_scale or [1.0] * self.action.size, device=device)
         with self._autocast(device):
+            self._prior_limit = self._limit_prior(state)
             pool, scores, mean = self._propose(state, warm_start, switch)
             reference = pool[:, 0]  # the policy's mode
             std = torch.full_like(mean, config.init_std) * scale
             for iteration in range(config.iterations):
-                fresh = config.samples - (pool.shape[1] if iteration == 0 else 0)
-                noise = torch.randn(fresh, *mean.shape[1:], generator=self._generator)
+                fresh = config.samples - (pool.shape[1] - self._leaning if iteration == 0 else 0)
+                noise = self._noise(fresh, mean.shape[1:])
                 drawn = self._draw(mean, std, noise.to(device), switch)
                 pool = torch.cat([pool, drawn], 1)
                 scores = torch.cat([scores, self._score(self._imagine(state, drawn))], 1)
@@ -191,7 +236,10 @@ class SamplingPlanner:
             last = warm_start.sequence[:, -1:]
             warm, given = torch.cat([warm_start.sequence[:, 1:], last], 1).to(device), 2
         known = self.horizon if policy is None else self.horizon - 1  # steps of the warm start
-        count = given + (0 if policy is None else self.config.policy_samples)
+        leaning = self._leaning
+        drawn = 0 if policy is None else self.config.policy_samples
+        count = given + drawn + leaning
+        lean = self._lean(leaning, switch)
         hold = torch.where(switch, -1.0, 0.0).expand(batch * count, -1)
 
         def act(t: int, current: State) -> Tensor:
@@ -202,7 +250,10 @@ class SamplingPlanner:
                 mode = proposal.mode().float()
                 action = proposal.sample().float() if count > given else mode
             action = action.unflatten(0, (batch, count)).clone()
-            action[:, :given] = mode.unflatten(0, (batch, count))[:, :given]
+            mode = mode.unflatten(0, (batch, count))
+            action[:, :given] = mode[:, :given]
+            if leaning:
+                action[:, -leaning:] = mode[:, -leaning:] + lean
             if warm is not None and t < known:
                 action[:, 1] = warm[:, t]
             return _snap(action, switch).flatten(0, 1)
@@ -215,6 +266,43 @@ class SamplingPlanner:
         else:
             mean = pool[torch.arange(batch), scores[:, :given].argmax(1)]
         return pool, scores, mean
+
+    def _noise(self, count: int, shape: torch.Size) -> Tensor:
+        """[N, H, A] of unit variance."""
+        white = torch.randn(count, *shape, generator=self._generator)
+        if not (share := self.config.noise_persistence):
+            return white
+        lasting = torch.randn(count, 1, shape[1], generator=self._generator)
+        return share**0.5 * lasting + (1 - share) ** 0.5 * white
+
+    @property
+    def _leaning(self) -> int:
+        """How many proposals lean now."""
+        return self.config.leaning_samples if self.policy is not None and self._keep_out else 0
+
+    def _limit_prior(self, state: State) -> Tensor | None:
+        """[B] nats: a little where the policy is about to touch a box, and no limit elsewhere."""
+        policy, zone = self.policy, self._keep_out
+        if policy is None or zone is None:
+            return None
+
+        def mode(_: int, current: State) -> Tensor:
+            return policy(self.model.feat(current)).mode().float()
+
+        def cost(_: State, __: Tensor, step: Step) -> Tensor:
+            return zone.cost(step.state)
+
+        ahead = unroll(self.model, state, mode, 1, self.horizon, cost).objective
+        touches = (ahead > 0).any(-1)[:, 0]
+        free = torch.full_like(ahead[:, 0, 0], torch.inf)
+        return torch.where(touches, self.config.keep_out_prior_limit, free)
+
+    def _lean(self, count: int, switch: Tensor) -> Tensor:
+        """Offsets [N, A] in random directions of the continuous dimensions, 0.3 to 1.2 long."""
+        direction = torch.randn(count, len(switch), generator=self._generator).to(switch.device)
+        direction = torch.where(switch, 0.0, direction)
+        length = 0.3 + 0.9 * torch.rand(count, 1, generator=self._generator).to(switch.device)
+        return length * torch.nn.functional.normalize(direction, dim=1)
 
     def _draw(self, mean: Tensor, std: Tensor, noise: Tensor, switch: Tensor) -> Tensor:
         """Sequences [B, N, H, A]; the mean of a switch is 2 p - 1 with p its probability of on."""
@@ -251,7 +339,9 @@ class SamplingPlanner:
     @property
     def _objective(self) -> Objective | None:
         """What the search maximises: the objective, less the policy prior where it is on."""
-        policy, weight, objective = self.policy, self.config.policy_prior, self.objective
+        policy, weight = self.policy, self.config.policy_prior
+        limit = self._prior_limit
+        objective = self._keep_out or self.objective
         if policy is None or not weight:
             return objective
 
@@ -259,7 +349,10 @@ class SamplingPlanner:
             gain = step.reward if objective is None else objective(state, action, step)
             proposal = policy(self.model.feat(state))
             lacking = proposal.log_prob(proposal.mode()) - proposal.log_prob(action)
-            return gain - weight * lacking.clamp(min=0)
+            lacking = lacking.clamp(min=0)
+            if limit is not None:
+                lacking = lacking.minimum(limit.repeat_interleave(len(lacking) // len(limit)))
+            return gain - weight * lacking
 
         return with_prior
 
@@ -269,7 +362,8 @@ class SamplingPlanner:
         rows = torch.arange(batch, device=scores.device)
         allowed = torch.tensor(SELECT[self.config.select], device=scores.device)
         value, choice = scores[:, allowed].max(1)
-        better = value > scores[:, -1] + self.config.trust_margin
+        margin = 0.0 if self.policy is None else self.config.trust_margin
+        better = value > scores[:, -1] + margin
         choice = torch.where(better, allowed[choice], count - 1)
         states = [gather_state(kept, rows * count + choice) for kept in imagined.states]
         sequence = imagined.actions[rows, choice]  # [B, H, A]

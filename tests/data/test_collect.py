@@ -108,6 +108,18 @@ def test_pauses_hold_still_and_leave_the_switch():
     assert 0.1 < still.mean() < 0.35
 
 
+def test_leaning_adds_one_offset_for_a_while_and_leaves_the_switch():
+    config = DisturbanceConfig(clean=0.0, noise=0.0, burst_rate=0.05, pause=0.0, lean=1.0)
+    disturb, actions = disturbed(config, 0)
+    assert (actions[:, 2] == -1).all()
+    offsets = (actions[:, :2] - np.array([0.1, -0.1])).round(5)
+    runs = np.split(offsets, np.flatnonzero((np.diff(offsets, axis=0) != 0).any(-1)) + 1)
+    leaning = [run for run in runs if np.linalg.norm(run[0]) > 0.01]
+    assert len(leaning) == disturb.bursts > 5
+    assert all(0.29 < np.linalg.norm(run[0]) < 1.01 for run in leaning)
+    assert all(6 <= len(run) <= 18 for run in leaning[:-1])
+
+
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory):
     """Nine episodes by two workers, and what they told."""

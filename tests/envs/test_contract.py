@@ -210,9 +210,7 @@ def test_ends_at_the_time_limit_without_being_terminal(task: str):
         ).first()  # dm_env's rule: the step after the last resets
 
 
-@pytest.mark.parametrize(
-    "task", [name for name, task in robowm_envs.TASKS.items() if task.thing is not None]
-)
+@pytest.mark.parametrize("task", [name for name, task in robowm_envs.TASKS.items() if task.things])
 @pytest.mark.parametrize("place", ((0.95, 0.0, -0.2), (0.20, 0.30, 0.02)))
 def test_an_object_out_of_reach_ends_the_episode(task: str, place: tuple[float, ...]):
     with small(task) as env:

@@ -32,7 +32,7 @@ def rotations(draw) -> np.ndarray:
 
 
 def test_the_symmetries_are_a_group_of_rotations_that_keep_the_bar():
-    corners = np.array(robowm_envs.TASKS["grasp"].thing.half_size_m)
+    corners = np.array(robowm_envs.TASKS["grasp"].things[0].half_size_m)
     for a in SQUARE_BAR:
         np.testing.assert_allclose(a @ a.T, np.eye(3), atol=1e-12)
         assert np.linalg.det(a) == pytest.approx(1.0)
@@ -125,6 +125,32 @@ def test_wrapped_angles_are_equivalent_and_small(angle, period):
     assert abs(wrapped) <= period / 2 + 1e-9
     turns = (angle - wrapped) / period
     assert turns == pytest.approx(round(turns), abs=1e-9)
+
+
+def test_gaps_between_rectangles():
+    bar, square = np.array([0.05, 0.01]), np.array([0.02, 0.02])
+    here, there = np.zeros(2), np.array([0.10, 0.0])
+    assert geometry.gap_between((here, 0.0), bar, (there, 0.0), square) == pytest.approx(0.03)
+    assert geometry.gap_between((here, np.pi / 2), bar, (there, 0.0), square) == pytest.approx(0.07)
+    assert geometry.gap_between((here, 0.0), bar, (here, 1.0), square) < 0
+    corner = 0.10 - 0.05 - 0.02 * np.sqrt(2)
+    assert geometry.gap_between((here, 0.0), bar, (there, np.pi / 4), square) == pytest.approx(
+        corner
+    )
+
+
+@given(
+    st.floats(-0.2, 0.2), st.floats(-0.2, 0.2), st.floats(-np.pi, np.pi), st.floats(-np.pi, np.pi)
+)
+def test_rectangles_with_a_gap_share_no_point_and_the_gap_is_mutual(x, y, yaw_a, yaw_b):
+    half_a, half_b = np.array([0.05, 0.01]), np.array([0.03, 0.02])
+    a, b = (np.zeros(2), yaw_a), (np.array([x, y]), yaw_b)
+    gap = geometry.gap_between(a, half_a, b, half_b)
+    assert gap == pytest.approx(geometry.gap_between(b, half_b, a, half_a))
+    grid = np.stack(np.meshgrid(*2 * [np.linspace(-1, 1, 9)]), -1).reshape(-1, 2)
+    points = (grid * half_a) @ geometry.about_z(yaw_a)[:2, :2].T
+    inside = np.abs((points - b[0]) @ geometry.about_z(yaw_b)[:2, :2]) <= half_b
+    assert gap <= 0 or not inside.all(1).any()
 
 
 def test_the_cameras_see_object_and_target_wherever_they_may_lie():

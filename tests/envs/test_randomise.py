@@ -79,7 +79,7 @@ def test_what_is_drawn_is_what_is_simulated():
     with closing(robowm_envs.make("slip", observation="state", randomise=randomise.GROUPS)) as env:
         for seed in range(5):
             env.reset(seed=seed)
-            model, c, thing = env.physics.model, env.conditions(), env.task.thing
+            model, c, thing = env.physics.model, env.conditions(), env.task.things[0]
             body, geom = model.body("object").id, model.geom("object").id
             assert model.geom_friction[geom, 0] == c["friction"]
             assert model.body_mass[body] == pytest.approx(thing.mass_kg * c["mass_scale"])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import robowm
-from robowm import cli
+from robowm import agents, cli
 from robowm.data.episode import Episode
 from robowm.data.store import EpisodeWriter
 from robowm.learning import checkpoint
@@ -108,6 +108,9 @@ def test_the_same_command_again_goes_on_as_if_it_had_not_stopped(data, tmp_path)
     whole, parts = (checkpoint.load(tmp_path / name) for name in ("whole", "parts"))
     assert whole.step == parts.step == 6 and whole.config["task"]["name"] == "reach"
     assert whole.spec == SPEC
+    trained = agents.load(tmp_path / "whole")
+    assert trained.env_steps == whole.state["replay"]["given"][0] * SPEC.time_limit_steps
+    assert trained.seed == 0 and trained.minutes > 0
     # The schedule of a run that was begun for 3 updates is another; the data drawn is the same.
     assert whole.state["replay"] == parts.state["replay"]
     assert torch.equal(whole.state["random"]["torch"], parts.state["random"]["torch"])

@@ -7,7 +7,7 @@ import torch
 
 from robowm.models.rssm import RSSM, RSSMConfig
 
-from .conftest import random_batch, task_spec
+from .conftest import random_batch, task_spec, vector
 
 SMALL = RSSMConfig(
     deter=32, blocks=4, hidden=16, stoch=4, classes=4, embed=16, depth=4, open_loop_steps=2
@@ -89,6 +89,43 @@ def test_pose_is_in_metres():
     state = model.initial(1)
     state["slot"] = torch.ones_like(state["slot"])
     torch.testing.assert_close(model.pose(state)["object_position"], torch.full((1, 3), 0.3))
+
+
+def test_the_slot_holds_every_object_and_errors_are_the_first_ones():
+    own = task_spec("state")
+    base = {"base_position": vector(3, 0.3), "base_yaw": vector(2)}
+    spec = dataclasses.replace(own, privileged=base | dict(own.privileged))
+    keys = ("base_position", "base_yaw", "object_position", "object_yaw")
+    assert spec.pose_keys == keys
+    model = RSSM(SMALL, spec)
+    assert tuple(model.pose(model.initial(2))) == keys
+    truth = torch.zeros(4, 10)
+    truth[:, [4, 9]] = 1.0  # the cosines
+    read = truth.clone()
+    read[:, :3], read[:, 3:5] = 1.0, torch.tensor([1.0, 0.0])  # all amiss, of the base
+    read[:, 5] = 0.1
+    states = {"slot": read}
+    errors = model._pose_errors(read, states, read, truth, torch.ones(4))
+    assert float(errors["position_error_cm/read"]) == pytest.approx(100 * 0.1 * 0.3)
+    assert float(errors["rotation_error_deg/read"]) == 0.0
+    loss, _, _ = model.loss(random_batch(spec, 2, 5))
+    assert loss.isfinite()
+
+
+def test_the_rotation_error_of_an_object_with_ends_is_that_of_its_axis():
+    first = {"base_position": vector(3, 0.3), "base_yaw": vector(2)}
+    own = {"object_position": vector(3, 0.3), "object_rotation": vector(3)}
+    spec = dataclasses.replace(task_spec("state"), privileged=first | own)
+    model = RSSM(SMALL, spec)
+    truth = torch.zeros(4, 11)
+    truth[:, 8] = 1.0
+    read = truth.clone()
+    read[:, 8:] = torch.tensor([0.0, 0.0, 0.5])  # a right angle off, and too short
+    errors = model._pose_errors(read, {"slot": truth}, truth, truth, torch.ones(4))
+    assert float(errors["rotation_error_deg/read"]) == pytest.approx(90.0)
+    assert float(errors["rotation_error_deg/posterior"]) == 0.0
+    loss, metrics, _ = model.loss(random_batch(spec, 2, 5))
+    assert loss.isfinite() and "rotation_error_deg/prior" in metrics
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ class Layout:
     rest: np.ndarray
     joint_velocity: np.ndarray
     width_max_m: float
+    hand_balls: np.ndarray
 
 
 LAYOUTS = {
@@ -56,7 +57,8 @@ LAYOUTS = {
         tcp_z_m=panda.TCP_Z_M,
         rest=panda.REST,
         joint_velocity=panda.JOINT_VELOCITY,
-        width_max_m=2 * panda.FINGER_STROKE_M,
+        width_max_m=panda.WIDTH_MAX_M,
+        hand_balls=panda.HAND_BALLS,
     )
 }
 
@@ -93,6 +95,7 @@ def build(name: str) -> Arm:
         rest=layout.rest,
         joint_velocity=layout.joint_velocity,
         width_max_m=layout.width_max_m,
+        hand_balls=layout.hand_balls,
     )
 
 

@@ -76,6 +76,16 @@ _CAPSULES: dict[str, tuple[tuple[tuple[float, ...], tuple[float, ...], float, bo
     "link7": (((0, 0, 0.04), (0, 0, 0.085), 0.042, False),),
 }  # fmt: skip
 
+# Hand, fingers and pads, covered for planning around things; see Arm.hand_balls.
+WIDTH_MAX_M = 2 * FINGER_STROKE_M
+HAND_BALLS = np.array(
+    [
+        *([0.0, y, -0.068, 0.041, 0.0] for y in np.linspace(-0.08, 0.08, 5)),
+        *([0.0, side * 0.015, -0.030, 0.023, side] for side in (1, -1)),
+        *([0.0, side * 0.008, -0.004, 0.017, side] for side in (1, -1)),
+    ]
+)
+
 WHITE, ACCENT = (0.92, 0.93, 0.95, 1), (0.30, 0.33, 0.40, 1)
 DARK, PAD = (0.16, 0.17, 0.20, 1), (0.10, 0.45, 0.90, 1)
 
@@ -209,5 +219,6 @@ def build() -> Arm:
         tcp="tcp",
         rest=REST,
         joint_velocity=JOINT_VELOCITY,
-        width_max_m=2 * FINGER_STROKE_M,
+        width_max_m=WIDTH_MAX_M,
+        hand_balls=HAND_BALLS,
     )

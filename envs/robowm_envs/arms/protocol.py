@@ -24,6 +24,8 @@ class Arm:
         is resolved towards.
       joint_velocity: [n] limits, rad/s.
       width_max_m: the widest opening.
+      hand_balls: [M, 5] balls that cover hand and fingers, in the tool's frame: centre (m), radius
+        (m), and the finger that it moves with: 1 or -1 along y by half the opening, 0 neither.
     """
 
     spec: mujoco.MjSpec
@@ -38,6 +40,7 @@ class Arm:
     rest: np.ndarray
     joint_velocity: np.ndarray
     width_max_m: float
+    hand_balls: np.ndarray
 
     def prefixed(self, prefix: str) -> Arm:
         """The same arm under the names that it has after being attached with a prefix."""
@@ -54,3 +57,10 @@ class Arm:
             hand=prefix + self.hand,
             tcp=prefix + self.tcp,
         )
+
+
+def opened(hand_balls: np.ndarray, width_m: float) -> np.ndarray:
+    """``Arm.hand_balls`` where the fingers are ``width_m`` apart: [M, 4], centre and radius."""
+    balls = hand_balls[:, :4].copy()
+    balls[:, 1] += hand_balls[:, 4] * width_m / 2
+    return balls

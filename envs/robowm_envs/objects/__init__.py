@@ -1,5 +1,5 @@
 """Things to manipulate. Each is pure data; the scene turns it into bodies."""
 
-from robowm_envs.objects.bar import BAR, CAPPED_BAR, Box
+from robowm_envs.objects.bar import BAR, BASE, CAPPED_BAR, SMALL_BARS, Box
 
-__all__ = ["BAR", "CAPPED_BAR", "Box"]
+__all__ = ["BAR", "BASE", "CAPPED_BAR", "SMALL_BARS", "Box"]

@@ -35,6 +35,11 @@ class Goal:
     position: np.ndarray
     yaw: float = 0.0
 
+    def of(self, i: int) -> Goal:
+        """The goal of object ``i``."""
+        assert i == 0, "this goal is the first object's"
+        return self
+
     def to_vector(self) -> np.ndarray:
         return np.append(self.position, self.yaw)
 
@@ -45,13 +50,15 @@ class Goal:
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Where an episode begins: hand position [3] and yaw, object position [3] and yaw, goal."""
+    """Where an episode begins: hand position [3] and yaw, object position [3] and yaw, goal; and
+    position and yaw of each further object."""
 
     hand_position: np.ndarray
     hand_yaw: float
     object_position: np.ndarray | None
     object_yaw: float
     goal: Goal
+    others: tuple[tuple[np.ndarray, float], ...] = ()
 
 
 class Task(abc.ABC):
@@ -59,20 +66,25 @@ class Task(abc.ABC):
 
     name: str
     time_limit_steps: int
-    thing: Box | None = None
+    things: tuple[Box, ...] = ()
     marker: str = "none"
     actions: controller.ActionSpace = controller.UPRIGHT
     ranges: ClassVar[Mapping[str, Range]] = {}
+    goal_size = 4  # of its vector
+    # What must never happen, as a metric's name: the environment remembers whether it did.
+    violation: str | None = None
+    has_zone = False  # a box to keep out of, which only :meth:`constraints` tells of
 
     @property
     def yaw_order(self) -> int:
-        return self.thing.yaw_order if self.thing else 1
+        """Of all its objects."""
+        return self.things[0].yaw_order if self.things else 1
 
     # What the task is
 
     @abc.abstractmethod
-    def draw_start(self, draw: Draw, half_size: np.ndarray | None) -> Start:
-        """A start that does not already satisfy the goal."""
+    def draw_start(self, draw: Draw, half_sizes: np.ndarray) -> Start:
+        """A start that does not already satisfy the goal, for objects of these half sizes [N, 3]."""
 
     @abc.abstractmethod
     def goal_spec(self) -> specs.BoundedArray: ...
@@ -80,23 +92,45 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def goal_observation(self, goal: Goal) -> np.ndarray: ...
 
+    def goal_from_vector(self, vector: np.ndarray) -> Goal:
+        return Goal.from_vector(vector)
+
+    def furnish(self, physics: Physics, goal: Goal) -> None:
+        """Put into the scene what belongs to this goal beside its markers: here, nothing."""
+        return
+
     # What is the case
 
     @abc.abstractmethod
     def errors(self, physics: Physics, goal: Goal) -> tuple[float, float]:
-        """Position error (m) and rotation error (rad)."""
+        """Position error (m) and rotation error (rad); the worst of all objects."""
 
     @abc.abstractmethod
     def is_solved(self, physics: Physics, goal: Goal) -> bool:
         """Whether this moment would count; success is this for 0.5 s."""
 
+    def is_violated(self, physics: Physics, goal: Goal) -> bool:
+        """Whether this moment is the :attr:`violation`, after which no success counts any more."""
+        return False
+
+    def constraints(self, physics: Physics, goal: Goal) -> dict[str, np.ndarray]:
+        """What a planner is told beside the goal; see ``ManipulationEnv.constraints``."""
+        return {}
+
     def is_lost(self, physics: Physics) -> bool:
-        """Whether the object is off the table or out of reach."""
-        if not physics.has_object:
-            return False
-        position = physics.object_position()
-        beyond = np.maximum(position[:2] - WORKSPACE_HIGH_M[:2], WORKSPACE_LOW_M[:2] - position[:2])
-        return bool(position[2] < -0.01 or beyond.max() > 0.05)
+        """Whether an object is off the table or out of reach."""
+        for i in physics.objects:
+            position = physics.object_position(i)
+            beyond = np.maximum(
+                position[:2] - WORKSPACE_HIGH_M[:2], WORKSPACE_LOW_M[:2] - position[:2]
+            )
+            if position[2] < -0.01 or beyond.max() > 0.05:
+                return True
+        return False
+
+    def metrics(self, physics: Physics, goal: Goal) -> dict[str, float]:
+        """What else is worth knowing of this task."""
+        return {}
 
     # What it earns
 
@@ -130,10 +164,10 @@ def near(error: float, tolerance: float, margin: float) -> float:
     return 1.0 if error <= tolerance else float(0.1 ** (((error - tolerance) / margin) ** 2))
 
 
-def hand_at_object(physics: Physics) -> float:
+def hand_at_object(physics: Physics, i: int = 0) -> float:
     """How near, in [0, 1], the open hand is to a grasp across the object's short side."""
-    distance = float(np.linalg.norm(physics.hand_position() - physics.object_position()))
-    turn = abs(geometry.wrap(physics.hand_yaw() - physics.object_yaw(), np.pi))
+    distance = float(np.linalg.norm(physics.hand_position() - physics.object_position(i)))
+    turn = abs(geometry.wrap(physics.hand_yaw() - physics.object_yaw(i), np.pi))
     return near(distance, 0.01, 0.3) * (0.6 + 0.4 * near(turn, 0.05, 0.8))
 
 

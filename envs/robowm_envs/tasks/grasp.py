@@ -19,10 +19,9 @@ class Grasp(base.Task):
 
     name = "grasp"
     time_limit_steps = 50
-    thing = BAR
+    things = (BAR,)
 
-    def draw_start(self, draw: Draw, half_size: np.ndarray | None) -> base.Start:
-        assert half_size is not None
+    def draw_start(self, draw: Draw, half_sizes: np.ndarray) -> base.Start:
         rng = draw.rng("pose")
         hand, hand_yaw = base.draw_hand(draw, rng)
         place, yaw = base.draw_place(draw, rng)
@@ -30,7 +29,7 @@ class Grasp(base.Task):
         if not draw.is_drawn("pose"):
             place, yaw, height = np.array([0.50, 0.0]), 0.5, 0.15
         goal = base.Goal(np.array([0.0, 0.0, height]))
-        return base.Start(hand, hand_yaw, np.append(place, half_size[2]), yaw, goal)
+        return base.Start(hand, hand_yaw, np.append(place, half_sizes[0, 2]), yaw, goal)
 
     def goal_spec(self) -> specs.BoundedArray:
         return specs.BoundedArray((1,), np.float32, HEIGHT_LOW_M, HEIGHT_HIGH_M, name="goal")

@@ -20,7 +20,7 @@ class Reach(base.Task):
     time_limit_steps = 40
     marker = "ball"
 
-    def draw_start(self, draw: Draw, half_size: np.ndarray | None) -> base.Start:
+    def draw_start(self, draw: Draw, half_sizes: np.ndarray) -> base.Start:
         rng = draw.rng("pose")
         hand, yaw = base.draw_hand(draw, rng)
 

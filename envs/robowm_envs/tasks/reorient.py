@@ -12,7 +12,7 @@ from robowm_envs.objects import CAPPED_BAR
 from robowm_envs.physics import Physics
 from robowm_envs.randomise import Draw
 from robowm_envs.tasks import base
-from robowm_envs.tasks.place import OPEN_WIDTH_M
+from robowm_envs.tasks.place import fits, is_at_rest, is_released, opening
 
 _TARGET_Z_M = (0.04, 0.07)
 
@@ -23,20 +23,19 @@ class Reorient(base.Task):
 
     name = "reorient"
     time_limit_steps = 140
-    thing = CAPPED_BAR
+    things = (CAPPED_BAR,)
     marker = "disc"
     actions = controller.TILTING
 
-    def draw_start(self, draw: Draw, half_size: np.ndarray | None) -> base.Start:
-        assert half_size is not None
+    def draw_start(self, draw: Draw, half_sizes: np.ndarray) -> base.Start:
         rng = draw.rng("pose")
         hand, hand_yaw = base.draw_hand(draw, rng)
         place, yaw = base.draw_place(draw, rng)  # lying, so wherever it is nothing is solved
         target, _ = base.draw_place(draw, rng)
         if not draw.is_drawn("pose"):
             place, yaw, target = np.array([0.46, -0.10]), 0.5, np.array([0.54, 0.10])
-        goal = base.Goal(np.append(target, half_size[0]))
-        return base.Start(hand, hand_yaw, np.append(place, half_size[2]), yaw, goal)
+        goal = base.Goal(np.append(target, half_sizes[0, 0]))
+        return base.Start(hand, hand_yaw, np.append(place, half_sizes[0, 2]), yaw, goal)
 
     def goal_spec(self) -> specs.BoundedArray:
         low = [*base.AREA_WIDE_LOW_M, _TARGET_Z_M[0]]
@@ -53,16 +52,11 @@ class Reorient(base.Task):
         return float(position), math.atan2(math.hypot(x, y), z)
 
     def is_solved(self, physics: Physics, goal: base.Goal) -> bool:
-        position, rotation = self.errors(physics, goal)
-        if position > base.POSITION_TOLERANCE_M or rotation > base.ROTATION_TOLERANCE_RAD:
-            return False
-        velocity = physics.object_velocity()
-        return bool(
-            np.linalg.norm(velocity[:3]) <= base.REST_SPEED_M_S
-            and np.linalg.norm(velocity[3:]) <= base.REST_SPEED_RAD_S
+        return (
+            fits(*self.errors(physics, goal))
+            and is_at_rest(physics)
             and physics.object_on_table()
-            and physics.gripper_width() >= OPEN_WIDTH_M
-            and not physics.hand_touches_object()
+            and is_released(physics)
         )
 
     def reward(self, physics: Physics, goal: base.Goal) -> float:
@@ -76,9 +70,7 @@ class Reorient(base.Task):
         low, high = base.near(height, 0.005, 0.05), min(1.0, height / 0.03)
         carried = held * (aligned * low + (1 - aligned) * high)
         placed = base.near(error, 0.01, 0.03) * base.near(rotation, np.deg2rad(5), np.deg2rad(15))
-        width = physics.gripper_width()
-        released = 0.5 * np.clip((width - 0.04) / (OPEN_WIDTH_M - 0.04), 0, 1)
-        released += 0.5 * (not physics.hand_touches_object())
+        released = 0.5 * opening(physics) + 0.5 * (not physics.hand_touches_object())
         turned = base.near(rotation, np.deg2rad(5), 1.2)
         on_goal = 0.4 * base.near(across, 0.01, 0.3) + 0.6 * turned
         return float(
