@@ -14,7 +14,8 @@ import numpy as np
 
 from robowm.errors import UserError
 
-POSITION, YAW = "object_position", "object_yaw"  # of the first object, which errors are told of
+# Of the first object, which errors are told of.
+POSITION, YAW, ROTATION = "object_position", "object_yaw", "object_rotation"
 POSE_SUFFIXES = ("_position", "_yaw", "_rotation")
 
 
@@ -107,7 +108,8 @@ class TaskSpec:
       action: what it sends.
       privileged: learning targets known in simulation only; never an input at run time.
       yaw_order: order k of the objects' symmetry about the vertical; ``object_yaw``, and the yaw
-        of every other object, is (sin k yaw, cos k yaw).
+        of every other object, is (sin k yaw, cos k yaw). An object whose ends differ has
+        ``object_rotation`` instead, the direction [3] of its long axis.
       control_dt_s: seconds between actions.
       time_limit_steps: actions in an episode.
     """

@@ -27,7 +27,7 @@ class ManipulationEnv(dm_env.Environment):
     """A dm_env environment, with the additions that learning from simulation needs.
 
     Observations: ``image_<camera>`` uint8 [H, W, 3] or, in state mode, ``object`` float32; then
-    ``proprio`` and ``goal`` float32. Actions: float32 [5] in [-1, 1], a move of the commanded hand
+    ``proprio`` and ``goal`` float32. Actions: float32 [A] in [-1, 1], a move of the commanded hand
     pose (see ``action_spec().name``; ``action_scale`` gives metres and radians a step) and the
     gripper (> 0 closes).
 
@@ -68,7 +68,7 @@ class ManipulationEnv(dm_env.Environment):
         self.time_limit_steps = task.time_limit_steps
         self.yaw_order = task.yaw_order
         self.control_dt_s = controller.CONTROL_DT_S
-        self.action_scale = controller.SCALE.copy()
+        self.action_scale = task.actions.scale.copy()
         self.split = randomisation.check_split(split)
         self._push_kind = pushes.check_push(push)
         if push == "object" and not task.things:
@@ -80,13 +80,13 @@ class ManipulationEnv(dm_env.Environment):
         self._next_episode = int(seed)
         scene_ = scene.build(arm, task.things, task.marker, task.has_zone)
         self.physics = Physics(scene_)
-        self.controller = controller.HandController(self.physics)
+        self.controller = controller.HandController(self.physics, task.actions)
         self._conditions = Conditions(scene_)
         self.painter = painter or Painter()
         self._specs = self._build_specs()
         self._privileged_specs = self._build_privileged_specs()
         self._action_spec = specs.BoundedArray(
-            (len(controller.NAMES),), np.float32, -1.0, 1.0, name="\t".join(controller.NAMES)
+            self.action_scale.shape, np.float32, -1.0, 1.0, name="\t".join(task.actions.names)
         )
         self.goal = Goal(np.zeros(3))
         self.episode = -1
@@ -167,10 +167,13 @@ class ManipulationEnv(dm_env.Environment):
         if not physics.has_object:
             return {"object_position": self.goal.position.astype(np.float32)}
         told = {}
-        for i, name in enumerate(physics.names):
-            turn = self.yaw_order * physics.object_yaw(i)
-            told[f"{name}_position"] = physics.object_position(i).astype(np.float32)
-            told[f"{name}_yaw"] = np.array([np.sin(turn), np.cos(turn)], np.float32)
+        for i, thing in enumerate(self.task.things):
+            told[f"{thing.name}_position"] = physics.object_position(i).astype(np.float32)
+            if thing.is_directed:
+                told[f"{thing.name}_rotation"] = physics.object_axis(i).astype(np.float32)
+            else:
+                turn = self.yaw_order * physics.object_yaw(i)
+                told[f"{thing.name}_yaw"] = np.array([np.sin(turn), np.cos(turn)], np.float32)
         i = physics.handled()
         told["contact"] = np.array(physics.touches(i), np.float32)
         told["slip"] = np.array([min(physics.slip_speed(i), 1.0)], np.float32)
@@ -288,11 +291,12 @@ class ManipulationEnv(dm_env.Environment):
         self.controller.reset()
 
     def _show_goal(self) -> None:
-        marked = {"none": 0, "bar": 1, "ball": 1, "bars": len(self.task.things)}[self.task.marker]
+        kind = self.task.marker
+        marked = {"none": 0, "bar": 1, "disc": 1, "ball": 1, "bars": len(self.task.things)}[kind]
         for i in range(marked):
             goal = self.goal.of(i)
             marker = goal.position.copy()
-            if self.task.marker != "ball":
+            if kind != "ball":
                 marker[2] = 0.0009  # a leaf on the table
             self.physics.place_target(marker, goal.yaw, i)
 
@@ -307,8 +311,7 @@ class ManipulationEnv(dm_env.Environment):
         counts = not self._violated and task.is_solved(physics, self.goal)
         self._held = self._held + 1 if counts else 0
         for i in physics.objects:
-            bottom = physics.object_position(i)[2] - physics.object_half_size(i)[2]
-            held, up = physics.grasped(i), bottom > LIFTED_M
+            held, up = physics.grasped(i), physics.object_height(i) > LIFTED_M
             self._grasped |= held
             self._lifted |= bool(held and up)
             # In the air and in nobody's hand, after having been held there: it falls.
@@ -318,7 +321,7 @@ class ManipulationEnv(dm_env.Environment):
 
     def _check_action(self, action: np.ndarray) -> np.ndarray:
         array = np.asarray(action, np.float32)
-        names = controller.NAMES
+        names = self.task.actions.names
         if array.shape != (len(names),):
             raise EnvError(
                 f"an action has shape {array.shape}, expected ({len(names)},): {', '.join(names)}."
@@ -364,14 +367,12 @@ class ManipulationEnv(dm_env.Environment):
         if not physics.has_object:
             return self.goal.position - physics.hand_position()
         parts: list[Any] = []
-        for i in physics.objects:
-            turn = self.yaw_order * physics.object_yaw(i)
-            long_axis = physics.object_rotation(i)[:, 0]
-            parts += [
-                physics.object_position(i),
-                [np.sin(turn), np.cos(turn), abs(long_axis[2])],
-                physics.object_velocity(i)[:3],
-            ]
+        for i, thing in enumerate(self.task.things):
+            axis = physics.object_axis(i)
+            if not thing.is_directed:
+                turn = self.yaw_order * physics.object_yaw(i)
+                axis = np.array([np.sin(turn), np.cos(turn), abs(axis[2])])
+            parts += [physics.object_position(i), axis, physics.object_velocity(i)[:3]]
         return np.concatenate(parts)
 
     def _build_specs(self) -> dict[str, specs.Array]:
@@ -389,12 +390,12 @@ class ManipulationEnv(dm_env.Environment):
         if self._state_mode:
             bounds = [*low[:2] - 0.05, 0.0], [*high[:2] + 0.05, high[2]]
             if physics.has_object:
-                n = len(physics.objects)
-                built["object"] = _bounded(
-                    "object",
-                    [*bounds[0], -1, -1, 0, -1, -1, -1] * n,
-                    [*bounds[1], 1, 1, 1, 1, 1, 1] * n,
-                )
+                things = self.task.things
+                lowest = [
+                    [*bounds[0], -1, -1, -1 if t.is_directed else 0, -1, -1, -1] for t in things
+                ]
+                highest = [*bounds[1], 1, 1, 1, 1, 1, 1] * len(things)
+                built["object"] = _bounded("object", np.concatenate(lowest), highest)
             else:
                 built["object"] = _bounded("object", low - high, high - low)
         return built
@@ -402,14 +403,17 @@ class ManipulationEnv(dm_env.Environment):
     def _build_privileged_specs(self) -> dict[str, specs.Array]:
         low = scene.WORKSPACE_LOW_M - [0.05, 0.05, 0.012]
         high = scene.WORKSPACE_HIGH_M + [0.05, 0.05, 0.0]
+        if not self.task.things:
+            return {"object_position": _bounded("object_position", low, high)}
         built: dict[str, specs.Array] = {}
-        for name in self.physics.names or ("object",):
-            built[f"{name}_position"] = _bounded(f"{name}_position", low, high)
-            if self.physics.has_object:
-                built[f"{name}_yaw"] = _bounded(f"{name}_yaw", [-1, -1], [1, 1])
-        if self.physics.has_object:
-            built["contact"] = _bounded("contact", [0, 0], [1, 1])
-            built["slip"] = _bounded("slip", [0], [1])
+        for thing in self.task.things:
+            position = f"{thing.name}_position"
+            built[position] = _bounded(position, low, high)
+            n, kind = (3, "rotation") if thing.is_directed else (2, "yaw")
+            turn = f"{thing.name}_{kind}"
+            built[turn] = _bounded(turn, [-1] * n, [1] * n)
+        built["contact"] = _bounded("contact", [0, 0], [1, 1])
+        built["slip"] = _bounded("slip", [0], [1])
         return built
 
 

@@ -14,7 +14,7 @@ import dataclasses
 
 import numpy as np
 
-from robowm_envs import controller, geometry, scene
+from robowm_envs import controller, geometry, scene, turnover
 from robowm_envs.env import ManipulationEnv
 from robowm_envs.errors import EnvError
 from robowm_envs.tasks import Goal
@@ -98,6 +98,7 @@ class Expert:
                 "keep_out": self._keep_out,
                 "stack": self._stack,
                 "sort": self._sort,
+                "reorient": lambda: turnover.decide(env.physics, env.goal),
             }[env.name]
         except KeyError:
             raise EnvError(
@@ -108,7 +109,7 @@ class Expert:
         """Nothing to forget."""
 
     def act(self, observation: dict[str, np.ndarray] | None = None) -> np.ndarray:
-        """The action float32 [5] in [-1, 1] that fits the present state."""
+        """The action float32 [A] in [-1, 1] that fits the present state."""
         return self._decide()
 
     # Tasks
@@ -248,7 +249,7 @@ def _nearest(yaw: float, turn: float, overreach: float) -> float:
 
 def _action(move_m: np.ndarray, turn_rad: float, *, closed: bool) -> np.ndarray:
     """A share of the way, in a straight line."""
-    move = GAIN * move_m / controller.SCALE[:3]
+    move = GAIN * move_m / controller.UPRIGHT.scale[:3]
     move = move * min(1.0, FASTEST / max(float(np.abs(move).max()), 1e-9))
-    turn = np.clip(GAIN * turn_rad / controller.SCALE[3], -FASTEST, FASTEST)
+    turn = np.clip(GAIN * turn_rad / controller.UPRIGHT.scale[3], -FASTEST, FASTEST)
     return np.array([*move, turn, 1.0 if closed else -1.0], np.float32)

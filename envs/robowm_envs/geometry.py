@@ -19,6 +19,8 @@ def _square_bar() -> np.ndarray:
 
 # The eight rotations that leave a bar of square section, long in x, as it was (dihedral group D4).
 SQUARE_BAR = _square_bar()
+# Those of them that keep its ends apart: quarter turns about the long axis.
+CAPPED_BAR = SQUARE_BAR[:4]
 # The half turns that leave a brick with three different edges as it was (D2).
 BRICK = np.array([np.diag(signs) for signs in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))])
 
@@ -41,6 +43,48 @@ def quat_about_z(yaw: float) -> np.ndarray:
 def pointing_down(yaw: float) -> np.ndarray:
     """A hand that looks down (its z is the world's -z), turned by ``yaw`` about the vertical."""
     return about_z(yaw) * np.array([1.0, -1.0, -1.0])
+
+
+def rotation_of(vector: np.ndarray) -> np.ndarray:
+    """The rotation by ``|vector|`` rad about ``vector`` [3] (O. Rodrigues)."""
+    angle = math.hypot(*vector.tolist())
+    if angle < 1e-12:
+        return np.eye(3)
+    x, y, z = (vector / angle).tolist()
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * (cross @ cross)
+
+
+def vector_of(rotation: np.ndarray) -> np.ndarray:
+    """[3] rad, the inverse of :func:`rotation_of`; its length is in [0, pi]."""
+    (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = rotation.tolist()
+    axis, cosine = np.array([zy - yz, xz - zx, yx - xy]), xx + yy + zz - 1.0
+    sine = math.hypot(*axis.tolist())
+    if sine > 1e-9:
+        return axis * (math.atan2(sine, cosine) / sine)
+    if cosine > 0:
+        return axis / 2
+    # Half a turn: the rotation is 2 n n' - 1, and any column of n n' that is not small tells n.
+    column = ((rotation + np.eye(3)) / 2)[:, int(np.argmax([xx, yy, zz]))]
+    return column * (np.pi / np.linalg.norm(column))
+
+
+def tilted_down(tilt: np.ndarray, yaw: float) -> np.ndarray:
+    """:func:`pointing_down`, then turned by ``tilt`` [2] rad about a horizontal axis of the world."""
+    return rotation_of(np.append(tilt, 0.0)) @ pointing_down(yaw)
+
+
+def tilt_and_yaw_of(rotation: np.ndarray) -> tuple[np.ndarray, float]:
+    """The inverse of :func:`tilted_down`: tilt [2] shorter than pi, and yaw.
+
+    This is the swing and the twist about the vertical; turning the world by some yaw turns the tilt
+    and adds to the yaw, and there is no singularity before a hand points straight up.
+    """
+    x, y, z = rotation[:, 2].tolist()  # where the hand points
+    sine = math.hypot(x, y)
+    share = math.atan2(sine, -z) / sine if sine > 1e-12 else 1.0
+    tilt = np.array([y, -x]) * share
+    return tilt, yaw_of(rotation_of(np.append(-tilt, 0.0)) @ rotation)
 
 
 def yaw_of(rotation: np.ndarray) -> float:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dm_env
 import numpy as np
 
-from robowm_envs import geometry
 from robowm_envs.env import ManipulationEnv
 from robowm_envs.errors import EnvError
 
@@ -79,8 +78,8 @@ class JointPort:
     def _follow(self, q: np.ndarray) -> np.ndarray:
         """Actuator inputs for targets from elsewhere: the hand is commanded where they bring it."""
         controller, start = self._controller, self._controller.joint_target
-        controller.position, rotation, _ = self._physics.kinematics(q[:-1])
-        controller.yaw = geometry.yaw_of(rotation)
+        position, rotation, _ = self._physics.kinematics(q[:-1])
+        controller.command(position, rotation)
         controller.closed = bool(q[-1] < self._width / 2)
         controller.joint_target = q[:-1].copy()
         return controller._ramp(start)

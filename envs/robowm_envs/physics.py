@@ -205,6 +205,21 @@ class Physics:
     def object_rotation(self, i: int = 0) -> np.ndarray:
         return self.data.xmat[self._object_body[i]].reshape(3, 3).copy()
 
+    def object_axis(self, i: int = 0) -> np.ndarray:
+        """[3] where the long axis points, in the world; towards the cap where there is one."""
+        return self.object_rotation(i)[:, 0]
+
+    def object_bottom(self, i: int = 0) -> float:
+        """Height of its lowest corner, however it is turned."""
+        turned = np.abs(self.object_rotation(i)[2]) @ self.object_half_size(i)
+        return float(self.object_position(i)[2] - turned)
+
+    def object_height(self, i: int = 0) -> float:
+        """How far above the table it is; one whose ends are alike is taken to lie flat."""
+        if self.scene.things[i].is_directed:  # it may well stand on end
+            return self.object_bottom(i)
+        return float(self.object_position(i)[2] - self.object_half_size(i)[2])
+
     def object_yaw(self, i: int = 0) -> float:
         return geometry.yaw_of(self.object_rotation(i))
 
@@ -239,8 +254,7 @@ class Physics:
     def is_airborne(self, i: int = 0) -> bool:
         """A centimetre or more above the table, and on no other object."""
         return bool(
-            self.object_position(i)[2] - self.object_half_size(i)[2] > 0.01
-            and self._contacts(i).isdisjoint(self._object_geom)
+            self.object_height(i) > 0.01 and self._contacts(i).isdisjoint(self._object_geom)
         )
 
     def handled(self) -> int:

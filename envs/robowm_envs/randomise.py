@@ -17,7 +17,7 @@ import numpy as np
 from robowm_envs import cameras
 from robowm_envs.errors import unknown
 from robowm_envs.objects import Box
-from robowm_envs.scene import Scene, target_of
+from robowm_envs.scene import Scene, cap_box, cap_of, target_of
 
 GROUPS = ("pose", "friction", "mass", "size", "colour", "light", "camera")
 SPLITS = ("train", "validation", "test", *(f"shift_{group}" for group in GROUPS), "shift_all")
@@ -168,6 +168,10 @@ class Conditions:
         node = model.body_bvhadr[body]
         model.bvh_aabb[node, :3], model.bvh_aabb[node, 3:] = -offset, half
         model.geom_friction[geom, 0] = c["friction"]
+        if thing.cap_rgb is not None:
+            cap = model.geom(cap_of(thing)).id
+            model.geom_pos[cap], model.geom_size[cap] = cap_box(half)
+            model.geom_rbound[cap] = np.linalg.norm(half)
         target = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, target_of(thing))
         if target >= 0 and model.geom_type[target] == mujoco.mjtGeom.mjGEOM_BOX:
             model.geom_size[target, :2] = half[:2]
@@ -179,6 +183,9 @@ class Conditions:
         for thing in self._scene.things:
             geom = model.geom(thing.name).id
             model.geom_rgba[geom, :3] = _tint(rgba[geom], c["object_hue"], c["object_value"])
+            if thing.cap_rgb is not None:
+                cap = model.geom(cap_of(thing)).id
+                model.geom_rgba[cap, :3] = _tint(rgba[cap], c["object_hue"], c["object_value"])
         model.light_diffuse[:] = base["light_diffuse"] * c["light_scale"]
         direction = base["light_dir"] + np.array([c["light_x"], c["light_y"], 0.0])
         model.light_dir[:] = direction / np.linalg.norm(direction, axis=1, keepdims=True)

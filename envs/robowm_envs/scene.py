@@ -19,6 +19,9 @@ WORKSPACE_LOW_M = np.array([0.30, -0.26, 0.012])
 WORKSPACE_HIGH_M = np.array([0.68, 0.26, 0.30])
 # Joint 7 reaches every yaw in this interval but for a far corner: at its ends it falls short.
 YAW_LIMIT_RAD = 1.95
+# From pointing down; a hand that lies flatter comes to the table with its wrist.
+TILT_LIMIT_RAD = 1.5
+CAP_SHARE = 0.4  # of the bar's length
 
 TABLE_RGB = (0.62, 0.58, 0.50)
 MARKER_RGBA = (0.05, 0.75, 0.25, 1.0)
@@ -47,7 +50,8 @@ def build(
       arm_name: key of :data:`robowm_envs.arms.ARMS`.
       things: the objects to manipulate.
       marker: ``"bar"`` (lies on the table and shows the first object's target with its yaw),
-        ``"bars"`` (one for each object, in its colour), ``"ball"`` or ``"none"``.
+        ``"bars"`` (one for each object, in its colour), ``"disc"`` (lies on the table and shows no
+        yaw), ``"ball"`` or ``"none"``.
       zone: a box that stops nothing and that no camera of an agent's sees.
     """
     arm = arms.build(arm_name)
@@ -88,6 +92,12 @@ def build(
             priority=1,  # its friction alone decides, so one number can be randomised
             solref=[0.012, 1.0], margin=thing.margin_m,
         )  # fmt: skip
+        if thing.cap_rgb is not None:
+            place, half = cap_box(np.array(thing.half_size_m))
+            body.add_geom(
+                name=cap_of(thing), type=box, pos=place, size=half, rgba=[*thing.cap_rgb, 1],
+                contype=0, conaffinity=0, mass=0,
+            )  # fmt: skip
     _add_markers(spec, marker, things)
     if zone:
         body = world.add_body(name="zone", mocap=True)
@@ -100,6 +110,12 @@ def build(
     spec.attach(arm.spec, prefix=PREFIX, frame=world.add_frame())
     cameras.add_wrist(spec.body(PREFIX + arm.hand))
     return Scene(spec, spec.compile(), arm.prefixed(PREFIX), things)
+
+
+def cap_box(half_size_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Middle and half size of a cap on the end at +x of a box: paint, a hair thicker than the box."""
+    half = half_size_m * [CAP_SHARE, 1.0, 1.0]
+    return np.array([half_size_m[0] - half[0], 0.0, 0.0]), half + 0.0004
 
 
 def _make_light_to_draw(spec: mujoco.MjSpec) -> None:
@@ -115,6 +131,11 @@ def _make_light_to_draw(spec: mujoco.MjSpec) -> None:
     spec.stat.extent, spec.stat.center = 1.0, [0.5, 0, 0.2]
 
 
+def cap_of(thing: Box) -> str:
+    """The name of the geom that is its cap."""
+    return f"{thing.name}_cap"
+
+
 def target_of(thing: Box) -> str:
     """The name of the marker that shows where ``thing`` shall lie."""
     return "target" if thing.name == "object" else f"{thing.name}_target"
@@ -122,10 +143,13 @@ def target_of(thing: Box) -> str:
 
 def _add_markers(spec: mujoco.MjSpec, kind: str, things: tuple[Box, ...]) -> None:
     ghost = {"contype": 0, "conaffinity": 0}
-    if kind == "ball":
+    if kind in ("ball", "disc"):
+        shape, size = {
+            "ball": (mujoco.mjtGeom.mjGEOM_SPHERE, [0.02, 0, 0]),
+            "disc": (mujoco.mjtGeom.mjGEOM_CYLINDER, [0.03, 0.0008, 0]),
+        }[kind]
         marker = spec.worldbody.add_body(name="target", mocap=True)
-        sphere = mujoco.mjtGeom.mjGEOM_SPHERE
-        marker.add_geom(name="target", type=sphere, size=[0.02, 0, 0], rgba=MARKER_RGBA, **ghost)
+        marker.add_geom(name="target", type=shape, size=size, rgba=MARKER_RGBA, **ghost)
         return
     shown = {"none": (), "bar": things[:1], "bars": things}[kind]
     assert shown or kind == "none", "a bar marker shows where an object shall lie"

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robowm.evaluation.metrics import yaw_error_rad
+from robowm.evaluation.metrics import rotation_error_rad
 from robowm.evaluation.open_loop import imagine
 from robowm.evaluation.pictures import Image
 from robowm.models.protocol import EstimatesPose, State, WorldModel
 from robowm.planning.protocol import Plan
-from robowm.spec import POSITION, YAW, TaskSpec
+from robowm.spec import POSITION, ROTATION, YAW, TaskSpec
 
 
 @dataclasses.dataclass
@@ -123,13 +123,14 @@ def _errors(
     length = len(next(iter(truth.values()))) - 1
     then = np.arange(length)[:, None] + np.arange(1, len(states) + 1)  # [T, H]
     inside, then = then <= length, np.minimum(then, length)
+    pose = {k: np.stack([pose[k] for pose in poses], 1) for k in truth}  # [T, H, ...]
+    later = {k: v[then] for k, v in truth.items()}
     errors = {}
     if POSITION in truth:
-        position = np.stack([pose[POSITION] for pose in poses], 1)
-        errors["position_cm"] = 100 * np.linalg.norm(position - truth[POSITION][then], axis=-1)
-    if YAW in truth:
-        yaw = np.stack([pose[YAW] for pose in poses], 1)
-        errors["rotation_deg"] = np.degrees(yaw_error_rad(yaw, truth[YAW][then], order))
+        errors["position_cm"] = 100 * np.linalg.norm(pose[POSITION] - later[POSITION], axis=-1)
+    turned = rotation_error_rad(pose, later, order)
+    if turned is not None:
+        errors["rotation_deg"] = np.degrees(turned)
     return {k: np.where(inside, v, np.nan) for k, v in errors.items()}
 
 
@@ -142,7 +143,11 @@ def choose_moments(trace: Trace, spec: TaskSpec, count: int, horizon: int) -> li
     if last <= 0 or count == 1:
         return [0] if len(trace) else []
     stir = np.zeros(last + 1)
-    for name, scale in ((POSITION, 0.02), (YAW, 0.17)):  # 2 cm weighs as much as 10 degrees
+    for name, scale in (
+        (POSITION, 0.02),
+        (YAW, 0.17),
+        (ROTATION, 0.17),
+    ):  # 2 cm weighs as much as 10 degrees
         if name in spec.pose_keys and trace.truth:
             pose = np.stack([row[name] for row in trace.truth])
             stir += np.linalg.norm(pose[horizon:] - pose[: last + 1], axis=-1)[: last + 1] / scale

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from robowm.spec import ROTATION, YAW
 
 # What may happen in an episode, whose share is told where a task knows it.
 FLAGS = ("grasped", "lifted", "dropped", "entered", "out_of_order")
@@ -82,6 +84,24 @@ def yaw_error_rad(estimate: ArrayLike, truth: ArrayLike, order: int) -> NDArray[
         truth[..., 0], truth[..., 1]
     )
     return np.abs(np.arctan2(np.sin(difference), np.cos(difference))) / order
+
+
+def axis_error_rad(estimate: ArrayLike, truth: ArrayLike) -> NDArray[np.float64]:
+    """Angle in [0, pi] between directions [..., 3], which need not have unit length."""
+    estimate, truth = np.asarray(estimate, np.float64), np.asarray(truth, np.float64)
+    sine = np.linalg.norm(np.cross(estimate, truth), axis=-1)
+    return np.arctan2(sine, (estimate * truth).sum(-1))
+
+
+def rotation_error_rad(
+    pose: Mapping[str, ArrayLike], truth: Mapping[str, ArrayLike], order: int
+) -> NDArray[np.float64] | None:
+    """Error of the object's yaw or of its axis, whichever the pose has; None where it has neither."""
+    if YAW in truth:
+        return yaw_error_rad(pose[YAW], truth[YAW], order)
+    if ROTATION in truth:
+        return axis_error_rad(pose[ROTATION], truth[ROTATION])
+    return None
 
 
 def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:

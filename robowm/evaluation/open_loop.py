@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robowm.errors import UserError
-from robowm.evaluation.metrics import Interval, bootstrap_mean, spearman, yaw_error_rad
+from robowm.evaluation.metrics import Interval, bootstrap_mean, rotation_error_rad, spearman
 from robowm.models.protocol import Decodes, EstimatesPose, State, WorldModel
 from robowm.planning.imagine import rollout, score
-from robowm.spec import POSITION, YAW, TaskSpec
+from robowm.spec import POSITION, TaskSpec
 
 if TYPE_CHECKING:
     from robowm.data.episode import Episode
@@ -264,11 +264,10 @@ def _episode_errors(
     for curve, pose in estimates.items():
         distance = np.linalg.norm(pose[POSITION] - position[ends], axis=-1)
         errors[f"position_cm/{curve}"] = 100 * distance
-        if YAW in spec.pose_keys:
-            truth = episode.privileged[YAW][ends]
-            errors[f"rotation_deg/{curve}"] = np.degrees(
-                yaw_error_rad(pose[YAW], truth, spec.yaw_order)
-            )
+        truth = {k: episode.privileged[k][ends] for k in spec.pose_keys}
+        turned = rotation_error_rad(pose, truth, spec.yaw_order)
+        if turned is not None:
+            errors[f"rotation_deg/{curve}"] = np.degrees(turned)
     return {k: np.where(inside, v, np.nan) for k, v in errors.items()}
 
 

@@ -58,8 +58,7 @@ class Decodes(Protocol):
 @runtime_checkable
 class EstimatesPose(Protocol):
     def pose(self, state: State) -> dict[str, Tensor]:
-        """The TaskSpec's ``pose_keys``: ``object_position`` [B, 3] in metres, ``object_yaw`` [B, 2],
-        and those of further objects."""
+        """The arrays of ``TaskSpec.pose_keys``, such as ``object_position`` [B, 3] in metres."""
         ...
 
 

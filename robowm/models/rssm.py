@@ -33,7 +33,7 @@ from robowm.nets.distributions import (
     unimix_log_probs,
 )
 from robowm.nets.images import ImageDecoder, ImageEncoder
-from robowm.spec import POSITION, YAW, TaskSpec
+from robowm.spec import POSITION, ROTATION, YAW, TaskSpec
 
 PROPRIO, GOAL = "proprio", "goal"
 CODES = 5  # numbers that stand for one in fine()
@@ -507,7 +507,7 @@ class RSSM(nn.Module):
         part, end = {}, 0
         for name in self.pose_keys:
             part[name] = slice(end, end := end + self.spec.privileged[name].size)
-        place, yaw = part[POSITION], part.get(YAW)
+        place, yaw, axis = part[POSITION], part.get(YAW), part.get(ROTATION)
         estimates = {"read": read}
         if self.slot_size:
             estimates |= {"posterior": states["slot"].detach(), "prior": prior}
@@ -525,6 +525,10 @@ class RSSM(nn.Module):
                 metrics[f"rotation_error_deg/{name}"] = torch.rad2deg(
                     turn.abs().median() / self.spec.yaw_order
                 )
+            if axis is not None:
+                got, want = value[..., axis], truth[..., axis]
+                turn = torch.atan2(torch.linalg.cross(got, want).norm(dim=-1), (got * want).sum(-1))
+                metrics[f"rotation_error_deg/{name}"] = torch.rad2deg(turn.median())
         return metrics
 
 

@@ -22,9 +22,13 @@ def small(task: str, observation: str = "state", **options) -> closing[Manipulat
     return closing(robowm_envs.make(task, observation=observation, image_size=16, **options))
 
 
-def low_actions(n: int, seed: int = 0) -> np.ndarray:
+def size(env: ManipulationEnv) -> int:
+    return env.action_spec().shape[0]
+
+
+def low_actions(env: ManipulationEnv, n: int, seed: int = 0) -> np.ndarray:
     """Random, but mostly down: to where there is something to touch."""
-    actions = np.random.default_rng(seed).uniform(-1, 1, (n, 5)).astype(np.float32)
+    actions = np.random.default_rng(seed).uniform(-1, 1, (n, size(env))).astype(np.float32)
     actions[: n // 3, 2] = -np.abs(actions[: n // 3, 2])
     return actions
 
@@ -43,7 +47,7 @@ def test_keeps_to_its_specs(task: str, observation: str):
         step = env.reset(seed=0)
         images = {name for name in step.observation if name.startswith("image_")}
         assert images == ({"image_front", "image_wrist"} if observation == "pixels" else set())
-        for action in [None, *low_actions(15)]:
+        for action in [None, *low_actions(env, 15)]:
             step = step if action is None else env.step(action)
             assert step.observation.keys() == env.observation_spec().keys()
             for name, spec in env.observation_spec().items():
@@ -61,7 +65,11 @@ def test_keeps_to_its_specs(task: str, observation: str):
 def test_says_what_its_actions_are(task: str):
     with small(task) as env:
         spec = env.action_spec()
-        assert spec.name.split("\t") == ["dx_m", "dy_m", "dz_m", "dyaw_rad", "gripper"]
+        assert spec.name.split("\t") == (
+            ["dx_m", "dy_m", "dz_m", "drx_rad", "dry_rad", "drz_rad", "gripper"]
+            if task == "reorient"
+            else ["dx_m", "dy_m", "dz_m", "dyaw_rad", "gripper"]
+        )
         assert spec.shape == env.action_scale.shape
         assert (spec.minimum == -1).all() and (spec.maximum == 1).all()
 
@@ -75,10 +83,10 @@ def test_same_seed_and_actions_give_the_same_to_the_bit(task: str, observation: 
         small(task, observation, randomise=groups) as other,
     ):
         other.reset(seed=9)
-        for action in low_actions(5, seed=9):  # a past must not show
+        for action in low_actions(one, 5, seed=9):  # a past must not show
             other.step(action)
         assert_equal(one.reset(seed=4), other.reset(seed=4))
-        for action in low_actions(30):
+        for action in low_actions(one, 30):
             assert_equal(one.step(action), other.step(action))
             assert one.metrics() == other.metrics()
         np.testing.assert_array_equal(one.get_state(), other.get_state())
@@ -101,7 +109,7 @@ def test_a_state_put_back_goes_on_as_it_did(task: str):
         np.testing.assert_array_equal(other.get_state(), state)
         for name, array in one.privileged().items():
             np.testing.assert_array_equal(other.privileged()[name], array)
-        for action in low_actions(12):
+        for action in low_actions(one, 12):
             assert_equal(one.step(action), other.step(action))
             assert one.metrics() == other.metrics()
 
@@ -135,7 +143,7 @@ def test_no_observation_is_constant(task: str, observation: str):
             while not step.last() and (observation == "state" or len(seen["goal"]) < 60):
                 for name, array in step.observation.items():
                     seen[name].append(array)
-                noise = rng.normal(0, 0.3, 5) * [1, 1, 1, 1, 0]
+                noise = np.append(rng.normal(0, 0.3, size(env) - 1), 0.0)
                 step = env.step(np.clip(expert.act() + noise, -1, 1))
             for name, array in step.observation.items():
                 seen[name].append(array)
@@ -153,7 +161,7 @@ def test_no_observation_is_constant(task: str, observation: str):
 @every_mode
 def test_returned_arrays_are_the_callers_own(task: str, observation: str):
     with small(task, observation) as env:
-        steps = [env.reset(seed=0), *(env.step(action) for action in low_actions(3))]
+        steps = [env.reset(seed=0), *(env.step(action) for action in low_actions(env, 3))]
         kept = [{name: array.copy() for name, array in s.observation.items()} for s in steps]
         privileged, state = env.privileged(), env.get_state()
         arrays = [array for step in steps for array in step.observation.values()]
@@ -162,7 +170,7 @@ def test_returned_arrays_are_the_callers_own(task: str, observation: str):
             assert not any(np.shares_memory(a, b) for b in arrays[:i])
         for array in [*privileged.values(), state]:
             array[...] = 0
-        env.step(low_actions(1)[0])
+        env.step(low_actions(env, 1)[0])
         for step, copy in zip(steps, kept, strict=True):
             for name, array in step.observation.items():
                 np.testing.assert_array_equal(array, copy[name])
@@ -182,11 +190,11 @@ def test_no_episode_begins_solved(task: str, split: str):
 @every_task
 def test_random_actions_and_doing_nothing_do_not_succeed(task: str):
     with small(task, split="test") as env:
-        rng = np.random.default_rng(0)
+        rng, nothing = np.random.default_rng(0), np.append(np.zeros(size(env) - 1), -1.0)
         for seed in range(4):
             step = env.reset(seed=seed)
             while not step.last():
-                step = env.step(rng.uniform(-1, 1, 5) if seed % 2 else [0, 0, 0, 0, -1])
+                step = env.step(rng.uniform(-1, 1, size(env)) if seed % 2 else nothing)
                 assert env.metrics()["success"] == 0.0, f"seed {seed}"
 
 
@@ -194,10 +202,12 @@ def test_random_actions_and_doing_nothing_do_not_succeed(task: str):
 def test_ends_at_the_time_limit_without_being_terminal(task: str):
     with small(task) as env:
         env.reset(seed=0)
-        steps = [env.step(np.zeros(5)) for _ in range(env.time_limit_steps)]
+        steps = [env.step(np.zeros(size(env))) for _ in range(env.time_limit_steps)]
         assert not any(step.last() for step in steps[:-1])
         assert steps[-1].last() and steps[-1].discount == 1.0
-        assert env.step(np.zeros(5)).first()  # dm_env's rule: the step after the last resets
+        assert env.step(
+            np.zeros(size(env))
+        ).first()  # dm_env's rule: the step after the last resets
 
 
 @pytest.mark.parametrize("task", [name for name, task in robowm_envs.TASKS.items() if task.things])
@@ -207,27 +217,27 @@ def test_an_object_out_of_reach_ends_the_episode(task: str, place: tuple[float, 
         env.reset(seed=0)
         env.physics.place_object(np.array(place), 0.0)
         env.physics.forward()
-        step = env.step(np.zeros(5))
+        step = env.step(np.zeros(size(env)))
         assert step.last() and step.discount == 0.0
 
 
 @every_task
 @pytest.mark.parametrize(
-    ("action", "says"),
+    ("make", "says"),
     (
-        (np.zeros(4), "shape"),
-        (np.zeros((1, 5)), "shape"),
-        ([0, np.nan, 0, 0, 0], "dy_m"),
-        ([0, 0, 0, 0, np.inf], "gripper"),
-        ([1.5, 0, 0, 0, 0], "-1, 1"),
+        (lambda n: np.zeros(n - 1), "shape"),
+        (lambda n: np.zeros((1, n)), "shape"),
+        (lambda n: [0, np.nan, *[0] * (n - 2)], "dy_m"),
+        (lambda n: [*[0] * (n - 1), np.inf], "gripper"),
+        (lambda n: [1.5, *[0] * (n - 1)], "-1, 1"),
     ),
 )
-def test_an_action_that_is_none_is_refused_and_changes_nothing(task, action, says):
+def test_an_action_that_is_none_is_refused_and_changes_nothing(task, make, says):
     with small(task) as env:
         env.reset(seed=0)
         before = env.get_state()
         with pytest.raises(EnvError, match=says):
-            env.step(action)
+            env.step(make(size(env)))
         np.testing.assert_array_equal(env.get_state(), before)
 
 
@@ -239,7 +249,7 @@ def random_walk(task: str, steps: int) -> None:
                 step = env.reset()
             # Held for a while, so that the hand arrives at corners and presses on things.
             if rng.random() < 0.2 or step.first():
-                action = rng.choice([-1.0, 1.0], 5) * rng.uniform(0.3, 1.0, 5)
+                action = rng.choice([-1.0, 1.0], size(env)) * rng.uniform(0.3, 1.0, size(env))
             step = env.step(action)
             assert np.isfinite(env.get_state()).all()
             assert 0.0 <= step.reward <= 1.0

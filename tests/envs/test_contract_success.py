@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import mujoco
 import numpy as np
 import pytest
 
 import robowm_envs
+from robowm_envs import geometry
 from robowm_envs.expert import Expert
 from robowm_envs.tasks.base import HOLD_STEPS
 
@@ -106,6 +108,85 @@ def test_reward_rises_along_the_experts_path(task: str):
             assert (np.diff(quarters) > 0).all(), f"seed {seed}: {np.round(rewards, 2)}"
             assert np.diff(rewards).min() > -0.15, f"seed {seed}: {np.round(rewards, 2)}"
             assert rewards[-1] >= 0.99
+
+
+def stood(
+    offset_m=(0.0, 0.0),
+    lean_deg=0.0,
+    cap_up=True,
+    rolled_deg=0.0,
+    action=None,
+    steps=HOLD_STEPS + 2,
+):
+    """Metrics over some steps after the bar was stood near its target, hand away."""
+    with closing(robowm_envs.make("reorient", observation="state")) as env:
+        env.reset(seed=2)
+        physics, half = env.physics, env.physics.object_half_size()
+        lean = np.deg2rad(lean_deg)
+        physics.place_object(env.goal.position + np.array([*offset_m, 0.0]), 0.0)
+        upright = geometry.rotation_of(np.array([0.0, -np.pi / 2 if cap_up else np.pi / 2, 0.0]))
+        rotation = geometry.about_z(np.deg2rad(rolled_deg)) @ upright
+        rotation = geometry.rotation_of(np.array([lean, 0.0, 0.0])) @ rotation
+        start = physics.model.joint("object").qposadr[0]
+        mujoco.mju_mat2Quat(physics.data.qpos[start + 3 : start + 7], rotation.ravel())
+        physics.data.qpos[start + 2] = np.abs(rotation[2]) @ half
+        physics.forward()
+        errors = env.task.errors(physics, env.goal)
+        seen = []
+        for _ in range(steps):
+            step = env.step([0, 0, 0, 0, 0, 0, -1] if action is None else action)
+            seen.append(env.metrics() | {"reward": step.reward})
+        return errors, seen
+
+
+@pytest.mark.parametrize("rolled_deg", (0.0, 30.0, 45.0, 200.0))
+def test_standing_cap_up_for_half_a_second_is_success_at_any_yaw(rolled_deg: float):
+    _, seen = stood(rolled_deg=rolled_deg)
+    success = [m["success"] for m in seen]
+    assert success.index(1.0) in (HOLD_STEPS - 1, HOLD_STEPS)
+    assert seen[-1]["reward"] == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("how", "succeeds"),
+    (
+        ({"offset_m": (0.017, 0.0)}, True),
+        ({"offset_m": (0.016, -0.016)}, False),
+        ({"offset_m": (0.0, 0.023)}, False),
+        ({"cap_up": False}, False),
+        ({"lean_deg": 90.0}, False),
+        ({"action": [0, 0, 0, 0, 0, 0, 1]}, False),  # the gripper is closed, if on nothing
+    ),
+)
+def test_each_condition_of_standing_is_needed(how, succeeds):
+    assert stood(**how)[1][-1]["success"] == float(succeeds)
+
+
+def test_the_wrong_end_up_is_half_a_turn_off_and_earns_little():
+    (position, rotation), seen = stood(cap_up=False)
+    assert position < 1e-6 and rotation == pytest.approx(np.pi, abs=1e-6)
+    assert seen[-1]["reward"] < 0.3
+
+
+def test_a_lean_is_a_rotation_error_and_no_moment_of_success():
+    (_, rotation), _ = stood(lean_deg=12.0)
+    assert rotation == pytest.approx(np.deg2rad(12.0), abs=1e-6)
+
+
+def test_holding_the_bar_upright_at_its_place_is_not_success():
+    with closing(robowm_envs.make("reorient", observation="state", split="test")) as env:
+        step, expert = env.reset(seed=2), Expert(env)
+        while (
+            not (action := expert.act())[-1] < 0 or env.task.errors(env.physics, env.goal)[1] > 0.15
+        ):
+            step = env.step(action)
+        for _ in range(10):
+            step = env.step([0, 0, 0, 0, 0, 0, 1])
+            assert env.physics.grasped() and env.metrics()["success"] == 0.0
+        held = step.reward
+        while not step.last():
+            step = env.step(expert.act())
+        assert env.metrics()["success"] == 1.0 and step.reward > held + 0.1
 
 
 def test_lifting_counts_only_in_the_grasp_and_at_the_height():

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 
+import mujoco
 import numpy as np
 import pytest
 
 import robowm_envs
+from robowm_envs import geometry
 from robowm_envs.env import ManipulationEnv
 from robowm_envs.expert import Expert
 
@@ -20,15 +22,17 @@ def play(env: ManipulationEnv, seed: int, disturbed: bool = False) -> tuple[dict
     """Metrics at the end, and steps until the first success (or the time limit)."""
     step, expert, rng = env.reset(seed=seed), Expert(env), np.random.default_rng(seed)
     expert.reset()
-    taken, first, burst, left = 0, env.time_limit_steps, np.zeros(5), 0
+    size = env.action_spec().shape[0]
+    taken, first, burst, left = 0, env.time_limit_steps, np.zeros(size), 0
     calm = max(CALM_STEPS, CALM_SHARE * env.time_limit_steps)
     while not step.last():
         action = expert.act(step.observation)
         if disturbed and taken < env.time_limit_steps - calm:
             if left == 0 and rng.random() < 0.04:
-                left, burst = int(rng.integers(3, 6)), rng.uniform(-1, 1, 5)
+                left, burst = int(rng.integers(3, 6)), rng.uniform(-1, 1, size)
             elif left == 0 and rng.random() < 0.5:
-                action = np.clip(action + rng.normal(0, 0.3, 5) * [1, 1, 1, 1, 0], -1, 1)
+                noise = np.append(rng.normal(0, 0.3, size - 1), 0.0)
+                action = np.clip(action + noise, -1, 1)
             if left > 0:
                 action, left = burst, left - 1
         step, taken = env.step(action), taken + 1
@@ -76,14 +80,15 @@ def test_recovers_from_disturbances(task: str):
     assert sum(success) >= 8, success
 
 
-def test_acts_on_the_state_alone():
+@pytest.mark.parametrize("task", ("grasp_rotate_place", "reorient"))
+def test_acts_on_the_state_alone(task: str):
     """No memory of phases: another expert, asked at the same moment, says the same."""
-    with closing(robowm_envs.make("grasp_rotate_place", observation="state")) as env:
+    with closing(robowm_envs.make(task, observation="state")) as env:
         step, expert = env.reset(seed=0), Expert(env)
         while not step.last():
             action = expert.act()
             np.testing.assert_array_equal(action, Expert(env).act())
-            assert action.dtype == np.float32 and action.shape == (5,)
+            assert action.dtype == np.float32 and action.shape == env.action_spec().shape
             assert np.abs(action).max() <= 1.0
             step = env.step(action)
 
@@ -113,6 +118,50 @@ def test_shows_grasp_lift_turn_lower_release_retreat(task: str):
             wanted = iter(order)
             for phase in ("coming", "grasped", "lifted", "lowered", "released", "retreated"):
                 assert phase in wanted, f"seed {seed}: {order}"
+
+
+def test_turns_the_bar_over_between_grasp_and_release():
+    with closing(robowm_envs.make("reorient", observation="state", split="test")) as env:
+        for seed in range(3):
+            step, expert, order = env.reset(seed=seed), Expert(env), []
+            while not step.last():
+                step = env.step(expert.act())
+                physics, axis = env.physics, env.physics.object_axis()
+                held, up = any(physics.touches()), axis[2] > 0.98
+                on_goal = env.task.errors(physics, env.goal)[0] < 0.02
+                clear = np.linalg.norm(physics.hand_position() - physics.object_position()) > 0.10
+                phase = (
+                    "retreated" if on_goal and up and not held and clear
+                    else "released" if on_goal and up and not held
+                    else "set down" if on_goal and up
+                    else "turned" if held and up
+                    else "lifted" if held and physics.object_bottom() > 0.02
+                    else "grasped" if held
+                    else "coming"
+                )  # fmt: skip
+                if not order or order[-1] != phase:
+                    order.append(phase)
+            wanted = iter(order)
+            for phase in ("coming", "grasped", "lifted", "turned", "set down", "released"):
+                assert phase in wanted, f"seed {seed}: {order}"
+            assert order[-1] == "retreated"
+
+
+@pytest.mark.parametrize("axis", ((0.0, 0.0, -1.0), (0.0, 0.0, 1.0)))
+def test_a_bar_on_end_elsewhere_is_stood_up_where_it_belongs(axis):
+    """On the wrong end it has to be laid down first."""
+    with closing(robowm_envs.make("reorient", observation="state", split="test")) as env:
+        env.reset(seed=0)
+        physics, start = env.physics, env.physics.model.joint("object").qposadr[0]
+        physics.place_object(np.array([0.5, 0.05, physics.object_half_size()[0]]), 0.0)
+        turn = geometry.rotation_of(np.array([0.0, -np.pi / 2 * axis[2], 0.0]))
+        mujoco.mju_mat2Quat(physics.data.qpos[start + 3 : start + 7], turn.ravel())
+        physics.forward()
+        np.testing.assert_allclose(physics.object_axis(), axis, atol=1e-9)
+        expert = Expert(env)
+        while not env.step(expert.act()).last():
+            pass
+        assert env.metrics()["success"] == 1.0, (env.metrics(), physics.object_axis())
 
 
 @pytest.mark.slow

@@ -82,6 +82,43 @@ def test_yaw_is_read_back(yaw):
     assert geometry.pointing_down(yaw)[2, 2] == -1.0
 
 
+@given(st.tuples(elements, elements, elements), st.floats(0.0, 1.0))
+def test_rotation_vectors_are_read_back(vector, share):
+    vector = share * np.pi * np.array(vector) / max(1.0, float(np.linalg.norm(vector)))
+    rotation = geometry.rotation_of(vector)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(
+        geometry.rotation_of(geometry.vector_of(rotation)), rotation, atol=1e-7
+    )
+    if np.linalg.norm(vector) < 3.0:
+        np.testing.assert_allclose(geometry.vector_of(rotation), vector, atol=1e-7)
+
+
+@pytest.mark.parametrize("axis", ([1, 0, 0], [0, 1, 0], [0, 0, -1], [0.6, -0.8, 0]))
+def test_half_a_turn_has_a_rotation_vector(axis):
+    half = geometry.rotation_of(np.pi * np.array(axis, float))
+    np.testing.assert_allclose(geometry.rotation_of(geometry.vector_of(half)), half, atol=1e-7)
+
+
+@given(st.tuples(elements, elements), st.floats(-3.0, 3.0), angles)
+def test_tilt_and_yaw_are_read_back_and_turn_with_the_world(tilt, yaw, turn):
+    tilt = np.array(tilt)
+    rotation = geometry.tilted_down(tilt, yaw)
+    found, heading = geometry.tilt_and_yaw_of(rotation)
+    np.testing.assert_allclose(found, tilt, atol=1e-7)
+    assert heading == pytest.approx(yaw, abs=1e-7)
+    turned, later = geometry.tilt_and_yaw_of(geometry.about_z(turn) @ rotation)
+    np.testing.assert_allclose(turned, geometry.about_z(turn)[:2, :2] @ tilt, atol=1e-7)
+    assert geometry.wrap(later - yaw - turn) == pytest.approx(0.0, abs=1e-7)
+
+
+def test_a_cap_leaves_quarter_turns_about_the_long_axis():
+    cap = np.array([1.0, 0.0, 0.0])
+    np.testing.assert_allclose(geometry.CAPPED_BAR @ cap, np.tile(cap, (4, 1)), atol=1e-12)
+    upside_down = np.diag([-1.0, -1.0, 1.0])
+    assert rotation_error(np.eye(3), upside_down, geometry.CAPPED_BAR) == pytest.approx(np.pi)
+
+
 @given(angles, st.sampled_from((np.pi, 2 * np.pi)))
 def test_wrapped_angles_are_equivalent_and_small(angle, period):
     wrapped = geometry.wrap(angle, period)
@@ -127,6 +164,17 @@ def test_the_cameras_see_object_and_target_wherever_they_may_lie():
             overlap = np.linalg.norm(env.goal.position - env.physics.object_position()) < 0.08
             assert thing.sum() >= 12, f"seed {seed}: object {thing.sum()} pixels"
             assert overlap or marker.sum() >= 8, f"seed {seed}: target {marker.sum()} pixels"
+
+
+def test_the_front_camera_sees_which_end_has_the_cap():
+    with closing(robowm_envs.make("reorient", split="shift_pose")) as env:
+        for seed in range(15):
+            image = env.reset(seed=seed).observation["image_front"].astype(int)
+            red, green, blue = image[..., 0], image[..., 1], image[..., 2]
+            cap = (red > 110) & (green > 0.7 * red) & (red > 2.5 * blue)
+            thing = (red > 110) & (red > 2.5 * green) & (red > 2.5 * blue)
+            assert cap.sum() >= 6, f"seed {seed}: cap {cap.sum()} pixels"
+            assert thing.sum() >= 8, f"seed {seed}: the rest {thing.sum()} pixels"
 
 
 @pytest.mark.parametrize("group", ("colour", "light", "camera"))

@@ -47,7 +47,8 @@ def test_a_seed_fixes_the_whole_run(task):
         rng = np.random.default_rng(0)
         seen = [env.reset(seed=4)[0]]
         for _ in range(3):
-            seen.append(env.step(rng.uniform(-1, 1, 5).astype(np.float32))[0])
+            action = rng.uniform(-1, 1, env.action_space.shape).astype(np.float32)
+            seen.append(env.step(action)[0])
         seen += [env.reset()[0], env.reset()[0]]  # episodes that no seed named
         runs.append(seen)
         env.close()

@@ -13,6 +13,7 @@ import robowm_envs
 from robowm_envs import geometry, randomise
 from robowm_envs.env import SPOILT, ManipulationEnv
 from robowm_envs.expert import Expert
+from robowm_envs.objects import BASE, CAPPED_BAR
 from robowm_envs.randomise import Draw
 from robowm_envs.tasks.base import AREA_HIGH_M, AREA_LOW_M, HOLD_STEPS
 from robowm_envs.tasks.sort import Places, Sort
@@ -77,6 +78,24 @@ def test_every_object_is_told_of_by_its_name(task: str, names: tuple[str, ...]):
             np.testing.assert_allclose(told[f"{name}_yaw"], [np.sin(turn), np.cos(turn)], atol=1e-6)
             np.testing.assert_array_equal(seen[i, :3], told[f"{name}_position"])
             np.testing.assert_array_equal(seen[i, 3:5], told[f"{name}_yaw"])
+
+
+def test_of_an_object_with_a_cap_among_others_the_axis_is_told():
+    class Capped(Stack):
+        things = (CAPPED_BAR, BASE)
+
+    with closing(ManipulationEnv(Capped(), observation="state")) as env:
+        seen = env.reset(seed=3).observation["object"]
+        told, physics = env.privileged(), env.physics
+        poses = ["object_position", "object_rotation", "base_position", "base_yaw"]
+        assert list(told) == list(env.privileged_spec()) == [*poses, "contact", "slip"]
+        np.testing.assert_allclose(told["object_rotation"], physics.object_axis(), atol=1e-6)
+        np.testing.assert_array_equal(seen[3:6], told["object_rotation"])
+        np.testing.assert_array_equal(seen[12:14], told["base_yaw"])
+        for name, spec in (env.observation_spec() | env.privileged_spec()).items():
+            assert spec.shape == (told | {"object": seen}).get(name, spec.generate_value()).shape
+        assert physics.object_bottom(0) == pytest.approx(0.0, abs=1e-3)
+        assert physics.object_bottom(1) == pytest.approx(0.0, abs=4e-3)
 
 
 def test_contact_is_that_of_the_object_in_the_hand(sort: ManipulationEnv):

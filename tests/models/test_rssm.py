@@ -112,6 +112,22 @@ def test_the_slot_holds_every_object_and_errors_are_the_first_ones():
     assert loss.isfinite()
 
 
+def test_the_rotation_error_of_an_object_with_ends_is_that_of_its_axis():
+    first = {"base_position": vector(3, 0.3), "base_yaw": vector(2)}
+    own = {"object_position": vector(3, 0.3), "object_rotation": vector(3)}
+    spec = dataclasses.replace(task_spec("state"), privileged=first | own)
+    model = RSSM(SMALL, spec)
+    truth = torch.zeros(4, 11)
+    truth[:, 8] = 1.0
+    read = truth.clone()
+    read[:, 8:] = torch.tensor([0.0, 0.0, 0.5])  # a right angle off, and too short
+    errors = model._pose_errors(read, {"slot": truth}, truth, truth, torch.ones(4))
+    assert float(errors["rotation_error_deg/read"]) == pytest.approx(90.0)
+    assert float(errors["rotation_error_deg/posterior"]) == 0.0
+    loss, metrics, _ = model.loss(random_batch(spec, 2, 5))
+    assert loss.isfinite() and "rotation_error_deg/prior" in metrics
+
+
 @pytest.mark.parametrize(
     "changes", [{"pose_slot": False}, {"privileged": False}, {"open_loop_steps": 0}]
 )

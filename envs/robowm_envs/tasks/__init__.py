@@ -9,10 +9,13 @@ from robowm_envs.tasks.grasp import Grasp
 from robowm_envs.tasks.keep_out import KeepOut
 from robowm_envs.tasks.place import GraspRotatePlace, Slip
 from robowm_envs.tasks.reach import Reach
+from robowm_envs.tasks.reorient import Reorient
 from robowm_envs.tasks.sort import Sort
 from robowm_envs.tasks.stack import Stack
 
-_ALL: tuple[type[Task], ...] = (Reach, Grasp, GraspRotatePlace, Slip, KeepOut, Stack, Sort)
+_ALL: tuple[type[Task], ...] = (
+    Reach, Grasp, GraspRotatePlace, Slip, KeepOut, Stack, Sort, Reorient,
+)  # fmt: skip
 TASKS: Mapping[str, type[Task]] = {task.name: task for task in _ALL}
 
 __all__ = [
@@ -22,6 +25,7 @@ __all__ = [
     "GraspRotatePlace",
     "KeepOut",
     "Reach",
+    "Reorient",
     "Slip",
     "Sort",
     "Stack",

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from dm_env import specs
 
-from robowm_envs import geometry
+from robowm_envs import controller, geometry
 from robowm_envs.errors import EnvError
 from robowm_envs.objects import Box
 from robowm_envs.physics import Physics
@@ -68,6 +68,7 @@ class Task(abc.ABC):
     time_limit_steps: int
     things: tuple[Box, ...] = ()
     marker: str = "none"
+    actions: controller.ActionSpace = controller.UPRIGHT
     ranges: ClassVar[Mapping[str, Range]] = {}
     goal_size = 4  # of its vector
     # What must never happen, as a metric's name: the environment remembers whether it did.
