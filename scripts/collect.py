@@ -22,10 +22,12 @@ class Collect(CollectConfig):
     """The configuration of this script.
 
     Attributes:
+      push: object or arm, to be knocked against once in the middle of each episode.
       out: folder of the data; one that holds some already is completed.
     """
 
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
+    push: str = "none"
     out: str = MISSING
 
 
@@ -52,7 +54,7 @@ def main(config: Collect) -> None:
     import robowm_envs
     from robowm_envs.expert import Expert
 
-    task = config.task.arguments()
+    task = config.task.arguments() | ({"push": config.push} if config.push != "none" else {})
     make_env = functools.partial(robowm_envs.make, split=config.split, **task)
     console = Console(highlight=False)
     columns = (
