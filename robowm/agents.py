@@ -170,7 +170,7 @@ def find(path: str | Path) -> checkpoint.Checkpoint:
     known = pretrained.names()
     if name not in known:
         raise UserError(
-            f"there is no checkpoint {name!r}: give a folder that train.py wrote (its `out`), or one "
+            f"there is no checkpoint at {name}: give a folder that train.py wrote (its `out`), or one "
             f"of {', '.join(known) or 'those in pretrained/, which is empty'}."
         )
     return pretrained.load(name)

@@ -16,7 +16,7 @@ PUSHES = ("none", "object", "arm")
 STEPS = (8, 32)  # when: on the way there, in the grasp, or just after
 SLIDE_M = (0.03, 0.07)  # how far a knocked object slides on the table
 SPIN_RAD_S = 6.0
-FORCE_N = (120.0, 240.0)  # on the hand
+FORCE_N = (60.0, 120.0)  # on the hand
 LASTS_STEPS = 3
 _GRAVITY = 9.81
 
