@@ -30,6 +30,8 @@ from robowm.spec import TaskSpec
 from robowm.tracking import TrackingConfig, make_logger
 from robowm.tracking.protocol import Loggers
 
+logger = logging.getLogger("robowm.train")
+
 
 @dataclasses.dataclass
 class Online:
@@ -53,7 +55,8 @@ class Train:
     Attributes:
       data: folder that collect.py wrote, or a list of them: tasks that look alike are learned together.
       planner: for online.agent=planner.
-      begin_with: a checkpoint, by folder or name, whose weights training begins with.
+      begin_with: a checkpoint, by folder or name, whose weights training begins with. It may be of
+        another task: what does not fit there begins anew.
       out: folder of the run: checkpoints, metrics.jsonl, videos. One that holds a run is resumed.
     """
 
@@ -99,8 +102,9 @@ def train(group: parallel.Group, config: Train) -> Result:
     model, behaviours = build(config.model, config.behaviour, spec)
     if config.begin_with is not None:
         given = agents.find(config.begin_with)
-        given.spec.check_same(spec, folders[0])
-        given.restore(model, behaviours)
+        anew = given.lend(model, behaviours)
+        if anew and group.is_first:
+            logger.info("%d tensors do not fit and begin anew, first %s", len(anew), anew[0])
     settings = dataclasses.asdict(config)
     out = Path(config.out)
     first = group.is_first

@@ -74,6 +74,30 @@ class Checkpoint:
         for name, behaviour in (behaviours or {}).items():
             self._restore_one(f"behaviour.{name}", behaviour)
 
+    def lend(self, model: nn.Module, behaviours: Mapping[str, nn.Module]) -> list[str]:
+        """Load what fits into modules of another task or configuration: weights of the same name
+        and shape. The rest stays as it is; its names are returned.
+
+        Raises :class:`UserError` where nothing of the model fits.
+        """
+        modules = {"model": model, **{f"behaviour.{k}": v for k, v in behaviours.items()}}
+        anew: list[str] = []
+        for prefix, module in modules.items():
+            known = {name: self.weights.get(f"{prefix}.{name}") for name in module.state_dict()}
+            fitting = {
+                name: known[name]
+                for name, tensor in module.state_dict().items()
+                if _shape(known[name]) == tuple(tensor.shape)
+            }
+            if prefix == "model" and not fitting:
+                raise UserError(
+                    f"nothing of the checkpoint {self.path} fits the model that is to be trained: "
+                    "give one of the same kind and size, or none."
+                )
+            module.load_state_dict(fitting, strict=False)
+            anew += [f"{prefix}.{name}" for name in known if name not in fitting]
+        return anew
+
     def _restore_one(self, prefix: str, module: nn.Module) -> None:
         start = len(prefix) + 1
         mine = {k[start:]: v for k, v in self.weights.items() if k.startswith(f"{prefix}.")}

@@ -44,6 +44,19 @@ def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capfd, settings, sa
     assert not list(tmp_path.glob("*.hdf5"))
 
 
+def test_a_push_is_in_the_data(tmp_path):
+    settings = ("task=grasp_rotate_place", "episodes=1", "disturbance.clean=1")
+    assert call(tmp_path / "calm", *settings) == 0
+    assert call(tmp_path / "pushed", *settings, "push=arm") == 0
+    calm, pushed = (
+        open_dataset(tmp_path / name).episodes[0].load().observations["proprio"]
+        for name in ("calm", "pushed")
+    )
+    steps = min(len(calm), len(pushed))
+    assert (calm[:8] == pushed[:8]).all()
+    assert abs(calm[:steps] - pushed[:steps]).max() > 0.01
+
+
 def test_bar_counts_what_it_is_told():
     with script.Progress() as progress:
         bar = script.Bar(progress, 10)

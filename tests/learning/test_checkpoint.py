@@ -151,6 +151,18 @@ def test_another_architecture_is_said(saved):
         checkpoint.load(saved).restore(nn.Linear(3, 2), {"cloning": nn.Linear(1, 1)})
 
 
+def test_what_fits_is_lent_and_the_rest_begins_anew(saved):
+    wider = nn.Linear(4, 2)
+    weight = wider.weight.clone()
+    assert checkpoint.load(saved).lend(wider, {}) == ["model.weight"]
+    assert torch.equal(wider.weight, weight) and wider.bias.tolist() == [0, 0]
+    fitting = nn.Linear(3, 2)
+    assert checkpoint.load(saved).lend(fitting, {}) == []
+    assert fitting.weight.unique().tolist() == [10.0]
+    with pytest.raises(UserError, match=r"nothing of the checkpoint .* fits"):
+        checkpoint.load(saved).lend(nn.Linear(4, 3), {})
+
+
 def test_training_again_from_a_damaged_checkpoint_names_the_one_before(tmp_path):
     make_trainer(tmp_path).run()
     path = checkpoint.load(tmp_path).path / "model.safetensors"

@@ -1,5 +1,6 @@
 """scripts/train.py as a user runs it, on a small dataset of moving noise."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -53,13 +54,13 @@ SPEC = TaskSpec(
 )
 
 
-def episode(seed, steps=20):
+def episode(seed, steps=20, task=SPEC):
     draw = np.random.default_rng(seed)
     observations = {
         name: draw.integers(0, 255, (steps + 1, *spec.shape)).astype(np.uint8)
         if spec.is_image
         else draw.uniform(-1, 1, (steps + 1, *spec.shape)).astype(np.float32)
-        for name, spec in SPEC.observation.items()
+        for name, spec in task.observation.items()
     }
     actions = draw.uniform(-1, 1, (steps, 5)).astype(np.float32)
     return Episode(
@@ -116,6 +117,22 @@ def test_the_same_command_again_goes_on_as_if_it_had_not_stopped(data, tmp_path)
     assert torch.equal(whole.state["random"]["torch"], parts.state["random"]["torch"])
     assert [r["step"] for r in curve(tmp_path / "parts")] == [1, 2, 3, 4, 5, 6]
     assert curve(tmp_path / "whole")[:2] == curve(tmp_path / "parts")[:2]
+
+
+def test_training_begins_with_what_fits_of_another_task(data, tmp_path, caplog):
+    assert train(data, tmp_path / "first", "learning.updates=2") == 0
+    other = dataclasses.replace(SPEC, observation=SPEC.observation | {"goal": vector(5)})
+    (tmp_path / "other").mkdir()
+    with EpisodeWriter(tmp_path / "other" / "shard_00000.hdf5", other) as writer:
+        writer.add(episode(0, task=other))
+    begun = ["learning.updates=1", "learning.learning_rate=1e-9", f"begin_with={tmp_path}/first"]
+    assert train(tmp_path / "other", tmp_path / "second", *begun) == 0
+    assert "do not fit and begin anew" in caplog.text
+    first, second = (checkpoint.load(tmp_path / name).weights for name in ("first", "second"))
+    same = {name for name in first if first[name].shape == second[name].shape}
+    assert 0 < len(same) < len(first)
+    lent = [name for name in same if torch.allclose(first[name], second[name], atol=1e-6)]
+    assert {name for name in same if name.startswith("model.")} <= set(lent)
 
 
 @pytest.mark.parametrize(
