@@ -1,6 +1,6 @@
 """Somebody knocks against the object or the arm, once, in the middle of an episode.
 
-It is no part of any task's demonstrations: a test of what an agent does about what it never saw.
+Demonstrations have it only where they are asked to: else it tests what an agent does about what it never saw.
 """
 
 from __future__ import annotations
