@@ -9,7 +9,7 @@ et al. 2023, "cuRobo", arXiv:2310.17274).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,13 +33,36 @@ class KeepOut:
     """An objective: the model's reward, less the cost of touching a box.
 
     Args:
+      zones: one for all beliefs, or one for each; rows of a state are as many futures of each belief.
+      objective: in place of the model's reward.
+    """
+
+    def __init__(self, zones: Sequence[Zone], objective: Objective | None = None):
+        self.zones, self.objective = zones, objective
+
+    def __call__(self, state: State, action: Tensor, step: Step) -> Tensor:
+        gain = step.reward if self.objective is None else self.objective(state, action, step)
+        return gain - self.cost(step.state)
+
+    def cost(self, state: State) -> Tensor:
+        """[B], 0 where nothing comes near a box."""
+        if len(self.zones) == 1:
+            return self.zones[0].cost(state)
+        parts = {name: value.chunk(len(self.zones)) for name, value in state.items()}
+        each = [{name: part[i] for name, part in parts.items()} for i in range(len(self.zones))]
+        return torch.cat([z.cost(part) for z, part in zip(self.zones, each, strict=True)])
+
+
+class Zone:
+    """Boxes, and what must not touch them.
+
+    Args:
       model: estimates pose and proprioception.
       constraints: as ``robowm_envs`` tells them: ``keep_out`` [K, 7] (centre, half edges, yaw),
         ``hand_balls`` [M, 5], ``object_balls`` [N, 4], ``hand_in_proprio``.
       yaw_order: of the object's ``object_yaw``.
       margin_m: distance to a box at which the cost begins: what the model may be wrong by.
       weight: cost of a step that touches a box; it grows on inside.
-      objective: in place of the model's reward.
     """
 
     def __init__(
@@ -49,7 +72,6 @@ class KeepOut:
         yaw_order: int,
         margin_m: float,
         weight: float,
-        objective: Objective | None = None,
     ):
         if not (isinstance(model, EstimatesPose) and isinstance(model, EstimatesProprio)):
             raise UserError(
@@ -57,7 +79,6 @@ class KeepOut:
                 "them out of anything: train a model with a pose slot (model=rssm/small)."
             )
         self.model: Any = model
-        self.objective = objective
         self.margin_m, self.weight = margin_m, weight
         self._yaw_order = yaw_order
         boxes = np.atleast_2d(constraints["keep_out"])
@@ -73,10 +94,6 @@ class KeepOut:
         self._hand = torch.tensor(constraints["hand_balls"], dtype=torch.float32)
         self._object = torch.tensor(constraints["object_balls"], dtype=torch.float32)
         self._at = int(constraints["hand_in_proprio"])
-
-    def __call__(self, state: State, action: Tensor, step: Step) -> Tensor:
-        gain = step.reward if self.objective is None else self.objective(state, action, step)
-        return gain - self.cost(step.state)
 
     def cost(self, state: State) -> Tensor:
         """[B], 0 where nothing comes near a box."""

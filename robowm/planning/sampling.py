@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ from robowm.models.protocol import (
 )
 from robowm.planning.gate import Gate
 from robowm.planning.imagine import Rollout, rollout, score, unroll
-from robowm.planning.keep_out import KeepOut
+from robowm.planning.keep_out import KeepOut, Zone
 from robowm.planning.protocol import Plan
 from robowm.spec import ActionSpec
 
@@ -170,22 +170,21 @@ class SamplingPlanner:
         """Start the noise anew, so that an episode does not depend on those before it."""
         self._generator.manual_seed(seed)
 
-    def constrain(self, constraints: Mapping[str, NDArray[Any]], yaw_order: int) -> None:
+    def constrain(self, constraints: Sequence[Mapping[str, NDArray[Any]]], yaw_order: int) -> None:
         """Keep out, from here on, of the boxes that ``constraints`` tell of, or of none.
 
-        See :class:`~robowm.planning.keep_out.KeepOut`. An objective that was given stays.
+        One for all beliefs, or one for each of them. See
+        :class:`~robowm.planning.keep_out.KeepOut`. An objective that was given stays.
         """
-        self._keep_out = None
-        if "keep_out" in constraints:
-            c = self.config
-            self._keep_out = KeepOut(
-                self.model,
-                constraints,
-                yaw_order,
-                c.keep_out_margin_m,
-                c.keep_out_weight,
-                self.objective,
-            )
+        c = self.config
+        zones = [
+            Zone(self.model, told, yaw_order, c.keep_out_margin_m, c.keep_out_weight)
+            for told in constraints
+            if "keep_out" in told
+        ]
+        if zones and len(zones) < len(constraints):
+            raise ValueError("some beliefs have a box to keep out of and others have none")
+        self._keep_out = KeepOut(zones, self.objective) if zones else None
 
     def weights(self, scores: Tensor) -> Tensor:
         """How much each elite counts: scores [B, E], best first -> [B, E], summing to 1."""
@@ -368,9 +367,10 @@ class SamplingPlanner:
         states = [gather_state(kept, rows * count + choice) for kept in imagined.states]
         sequence = imagined.actions[rows, choice]  # [B, H, A]
         if self._uncertain_model is not None:
-            pairs = zip([state, *states[:-1]], sequence.unbind(1), strict=True)
-            steps = [self._uncertain_model.epistemic(before, action) for before, action in pairs]
-            epistemic = torch.stack(steps, 1).float()
+            before = {k: torch.cat([v, *(s[k] for s in states[:-1])]) for k, v in state.items()}
+            taken = sequence.transpose(0, 1).flatten(0, 1)  # as the states: step by step
+            disagreement = self._uncertain_model.epistemic(before, taken).float()
+            epistemic = disagreement.unflatten(0, (-1, batch)).T
         else:
             epistemic = torch.zeros_like(sequence[..., 0])
         if self.gate is None:

@@ -37,6 +37,48 @@ def test_seeds_order_and_progress():
     assert told == results
 
 
+class Towards:
+    """Goes to the goal, in any number of worlds at once; each is told what it forbids."""
+
+    def reset(self):
+        self.sizes = []
+
+    def constrain(self, *constraints):
+        self.told = len(constraints)
+
+    def act(self, observation):
+        return self.act_together([observation])[0]
+
+    def act_together(self, observations):
+        self.sizes.append(len(observations))
+        x = np.array([o["proprio"][0] for o in observations])
+        rows = [(0.2 - x) / toys.STEP_M, 0 * x, 0 * x + 1]
+        return np.stack(rows, 1).clip(-1, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("batch", "sizes"), [(1, 1), (3, 2), (4, 4), (9, 4)])
+def test_episodes_side_by_side_go_as_they_do_alone(batch, sizes):
+    agent, envs = Towards(), []
+
+    def make_env():
+        envs.append(toys.PointEnv())
+        return envs[-1]
+
+    results = evaluate(make_env, lambda env: agent, 4, seed=5, batch=batch)
+    assert [r.seed for r in results] == [5, 6, 7, 8] and all(r.success for r in results)
+    for result in results:
+        alone = run_episode(toys.PointEnv(), Towards(), result.seed)
+        np.testing.assert_array_equal(alone.actions, result.actions)
+        assert alone.episode_return == result.episode_return
+    assert set(agent.sizes) == {sizes} and agent.told == sizes == len(envs)
+    assert all(env.closed for env in envs)
+
+
+def test_an_agent_that_acts_in_one_world_is_not_asked_for_more():
+    results = evaluate(toys.make_env, toys.make_steady, 4, seed=7, batch=3)
+    assert [r.seed for r in results] == [7, 8, 9, 10]
+
+
 def test_the_environment_is_closed_even_when_the_agent_fails():
     env = toys.PointEnv()
     with pytest.raises(UserError, match="damaged"):

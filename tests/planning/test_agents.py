@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +56,24 @@ def test_policy_agent_acts_by_the_mode(model, spec, observation, policies):
     action = agent.act(observation)
     np.testing.assert_allclose(action, [-0.12, 0.09, 1.0], atol=1e-6)
     assert agent.last_plan is None
+
+
+@pytest.mark.parametrize("kind", ["planner", "policy"])
+def test_worlds_side_by_side_do_not_depend_on_each_other(model, spec, observation, policies, kind):
+    config = dataclasses.replace(CONFIG, policy_samples=0)
+
+    def make():
+        actor = PLANNERS["mppi"](config, model, spec.action, policy=policies["fair"], seed=3)
+        return BeliefAgent(model, spec, policies["fair"] if kind == "policy" else actor)
+
+    other = observation | {"proprio": np.array([-0.9, 0.4, 0.3, 0.0], np.float32)}
+    together, alone, next_to_it = make(), make(), make()
+    for _ in range(3):
+        both = together.act_together([observation, other])
+        np.testing.assert_allclose(both[0], alone.act(observation), atol=1e-5)
+        np.testing.assert_allclose(both[1], next_to_it.act(other), atol=1e-5)
+    assert len(together.latency_ms) == 3
+    assert not np.allclose(both[0], both[1])
 
 
 def test_belief_follows_the_episode(recorder, spec, observation, policies):

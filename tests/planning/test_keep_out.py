@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from robowm.errors import UserError
 from robowm.models.protocol import Step
-from robowm.planning.keep_out import KeepOut, turn_about_z
+from robowm.planning.keep_out import KeepOut, Zone, turn_about_z
 
 BALLS = {
     "hand_balls": np.array([[0.0, 0.0, 0.0, 0.01, 0.0], [0.0, 0.01, 0.0, 0.01, 1.0]]),
@@ -40,9 +40,9 @@ def state_of(hand, thing=(9.0, 9.0, 9.0), yaw=0.0):
     }
 
 
-def keep_out(box, **settings) -> KeepOut:
+def keep_out(box, **settings) -> Zone:
     constraints = {**BALLS, "keep_out": np.array([box])}
-    return KeepOut(Puppet(), constraints, 2, **({"margin_m": 0.02, "weight": 10.0} | settings))
+    return Zone(Puppet(), constraints, 2, **({"margin_m": 0.02, "weight": 10.0} | settings))
 
 
 def test_gap_is_the_distance_of_the_nearest_ball() -> None:
@@ -87,11 +87,23 @@ def test_costs_nothing_beyond_the_margin_and_a_weight_at_the_surface() -> None:
     for distance, cost in ((0.03, 0.0), (0.01, 5.0), (0.0, 10.0), (-0.005, 12.5)):
         state = state_of([0.48 - 0.01 - distance, 0.0, 0.05])
         assert zone.cost(state).item() == pytest.approx(cost, abs=1e-3)
-        assert zone(state, x, Step(state, x + 1, x)).item() == pytest.approx(1 - cost, abs=1e-3)
+        assert KeepOut([zone])(state, x, Step(state, x + 1, x)).item() == pytest.approx(
+            1 - cost, abs=1e-3
+        )
+
+
+def test_each_belief_has_its_own_box() -> None:
+    near = keep_out([0.5, 0, 0.05, 0.02, 0.02, 0.05, 0.0])
+    far = keep_out([0.9, 0, 0.05, 0.02, 0.02, 0.05, 0.0])
+    one = state_of([0.47, 0.0, 0.05])
+    four = {name: value.repeat(4, 1) for name, value in one.items()}  # two futures of each belief
+    cost = KeepOut([near, far]).cost(four)
+    torch.testing.assert_close(cost, near.cost(one) * torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert cost[0] > 0
 
 
 def test_says_what_is_wrong_with_a_box_and_with_a_model() -> None:
     with pytest.raises(UserError, match="half edges"):
         keep_out([0, 0, 0, 0.1, -0.1, 0.1, 0])
     with pytest.raises(UserError, match="pose slot"):
-        KeepOut(object(), {**BALLS, "keep_out": np.zeros((1, 7))}, 2, 0.02, 10.0)
+        Zone(object(), {**BALLS, "keep_out": np.zeros((1, 7))}, 2, 0.02, 10.0)
