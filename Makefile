@@ -31,7 +31,7 @@ demo: $(VENV)/.ready
 	@$(BIN)/python scripts/demo.py started=$(START) $(ARGS)
 
 train: $(VENV)/.ready
-	$(BIN)/python scripts/recipe.py $(ARGS)
+	$(BIN)/python scripts/recipe.py +preset=pushed $(ARGS)
 
 test: $(VENV)/.ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)

@@ -14,13 +14,13 @@ from pathlib import Path
 from rich.console import Console
 
 from robowm import cli
+from robowm.errors import UserError
 from robowm.evaluation import report
 from robowm.evaluation.pages import evaluation_page, panels
 from robowm.evaluation.plots import error_by_horizon
 from robowm.stages import Stage, run_all
 
 SCRIPTS = Path(__file__).parent
-AFTER = ("collect", "train")
 
 
 @dataclasses.dataclass
@@ -30,12 +30,15 @@ class Recipe:
     Attributes:
       out: folder of everything that is made; report.html is in it.
       task: what is learned.
-      collect, train, evaluate, imagine, plan: settings handed to the script of that name.
+      randomise: groups of domain randomisation, in data and training alike.
+      data: collections that are trained on together, by name: the settings of collect.py for each.
+      train, evaluate, imagine, plan: settings handed to the script of that name.
     """
 
     out: str = "outputs/recipe"
     task: str = "grasp_rotate_place"
-    collect: list[str] = field(default_factory=list)
+    randomise: list[str] = field(default_factory=lambda: ["pose", "friction", "mass"])
+    data: dict[str, list[str]] = field(default_factory=dict)
     train: list[str] = field(default_factory=list)
     evaluate: list[str] = field(default_factory=list)
     imagine: list[str] = field(default_factory=list)
@@ -54,24 +57,31 @@ def main(config: Recipe) -> int:
 
 
 def stages(config: Recipe) -> list[Stage]:
+    if not config.data:
+        raise UserError("data is empty: give a collection, such as data.plain=[episodes=1000].")
     out = Path(config.out)
-    task, trained = f"task={config.task}", f"checkpoint={out / 'train'}"
-    given = {
-        "collect": [task],
-        "train": [task, f"data={out / 'collect'}"],
-        "evaluate": [trained],
-        "imagine": [trained],
-        "plan": [trained],
-    }
-    return [
+    task, randomise = f"task={config.task}", f"task.randomise=[{','.join(config.randomise)}]"
+    collected = {f"data_{name}": settings for name, settings in config.data.items()}
+    made = [
         Stage(
             name,
-            name,
-            (*settings, f"out={out / name}", *getattr(config, name)),
-            AFTER[: list(given).index(name)],
+            "collect",
+            (
+                *([] if any(s.startswith("task=") for s in settings) else [task]),
+                randomise,
+                f"out={out / name}",
+                *settings,
+            ),
         )
-        for name, settings in given.items()
+        for name, settings in collected.items()
     ]
+    folders = ",".join(str(out / name) for name in collected)
+    given = (task, randomise, f"data=[{folders}]", f"out={out / 'train'}", *config.train)
+    made.append(Stage("train", "train", given, tuple(collected)))
+    for name in ("evaluate", "imagine", "plan"):
+        given = (f"checkpoint={out / 'train'}", f"out={out / name}", *getattr(config, name))
+        made.append(Stage(name, name, given, (*collected, "train")))
+    return made
 
 
 def write_report(out: Path, task: str, seconds: Mapping[str, float]) -> Path:

@@ -7,6 +7,7 @@ from types import ModuleType
 
 import pytest
 
+from robowm.errors import UserError
 from tests.test_layout import ROOT, load
 
 
@@ -30,14 +31,26 @@ def driver(name: str, ran: list, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def test_the_recipe_hands_on_what_it_makes(ran, monkeypatch, tmp_path: Path) -> None:
     recipe = driver("recipe", ran, monkeypatch)
-    assert recipe.main(recipe.Recipe(out=str(tmp_path), task="slip", train=["a=1"])) == 0
-    assert [stage.name for stage in ran] == ["collect", "train", "evaluate", "imagine", "plan"]
-    collect, train, evaluate, *_ = ran
-    assert {"task=slip", f"out={tmp_path}/collect"} <= set(collect.settings)
-    assert {f"data={tmp_path}/collect", "task=slip", "a=1"} <= set(train.settings)
+    data = {"plain": ["episodes=3"], "other": ["task=slip"]}
+    config = recipe.Recipe(out=str(tmp_path), randomise=["pose"], data=data, train=["a=1"])
+    assert recipe.main(config) == 0
+    names = ["data_plain", "data_other", "train", "evaluate", "imagine", "plan"]
+    assert [stage.name for stage in ran] == names
+    plain, other, train, evaluate, *_ = ran
+    given = {"task=grasp_rotate_place", "task.randomise=[pose]"}
+    assert given | {f"out={tmp_path}/data_plain", "episodes=3"} == set(plain.settings)
+    assert [s for s in other.settings if s.startswith("task=")] == ["task=slip"]
+    assert given | {"a=1"} <= set(train.settings)
+    assert f"data=[{tmp_path}/data_plain,{tmp_path}/data_other]" in train.settings
     assert f"checkpoint={tmp_path}/train" in evaluate.settings
-    assert collect.needs == () and train.needs == ("collect",)
-    assert all(stage.needs == ("collect", "train") for stage in ran[2:])
+    assert plain.needs == () and train.needs == ("data_plain", "data_other")
+    assert all(stage.needs == ("data_plain", "data_other", "train") for stage in ran[3:])
+
+
+def test_a_recipe_without_data_is_a_sentence(ran, monkeypatch) -> None:
+    recipe = driver("recipe", ran, monkeypatch)
+    with pytest.raises(UserError, match="data is empty"):
+        recipe.main(recipe.Recipe())
 
 
 def test_the_demo_plans_with_shipped_checkpoints(ran, monkeypatch, tmp_path: Path) -> None:
