@@ -73,6 +73,7 @@ class RSSMConfig:
     free_nats: float = 1.0
     pose_slot: bool = True
     privileged: bool = True  # learn from simulator-only targets
+    encode_goal: bool = False  # an encoder that is told the goal takes it for what it sees
     image_share: float = 0.125  # of the frames that the picture loss sees
     open_loop_steps: int = 6  # 0 turns the open-loop loss off
     open_loop_starts: int = 4  # start times drawn in each sequence
@@ -108,7 +109,7 @@ class RSSM(nn.Module):
         # Encoder: each camera on its own, then everything together.
         cameras = {k: ImageEncoder(obs[k].shape, c.depth) for k in spec.images}
         self.cameras = nn.ModuleDict(cameras)
-        vectors = sum(obs[k].size for k in self.inputs) + self.goal_size
+        vectors = sum(obs[k].size for k in self.inputs) + self.goal_size * c.encode_goal
         self.camera_out = nn.ModuleDict(
             {k: linear(camera.size, c.embed, bias=False) for k, camera in cameras.items()}
         )
@@ -325,7 +326,10 @@ class RSSM(nn.Module):
             for k, camera in self.cameras.items()
         ]
         vectors = {k: self._normalise(k, obs[k]) for k in self.spec.vectors}
-        parts += [vectors[k] for k in self.inputs] + [vectors[k] for k in (GOAL,) if k in vectors]
+        encoded = (
+            (*self.inputs, GOAL) if self.goal_size and self.config.encode_goal else self.inputs
+        )
+        parts += [vectors[k] for k in encoded]
         embed = self.fuse(torch.cat(parts, -1))
         nothing = embed.new_zeros(len(embed), 0)
         pose = self.pose_head(embed).float() if self.pose_head is not None else nothing

@@ -84,6 +84,19 @@ def test_goal_stays_as_it_was_through_imagination():
     assert torch.equal(later["goal"], state["goal"])
 
 
+@pytest.mark.parametrize("told", [False, True])
+def test_what_is_seen_does_not_depend_on_what_is_wanted(told):
+    """An encoder that was told the goal believed the block to lie as the goal would have it."""
+    model = build("pixels", encode_goal=told)
+    batch = random_batch(model.spec, 2, 1)
+    obs = {k: batch[k][:, 0] for k in model.spec.observation}
+    first, nothing = torch.ones(2, dtype=torch.bool), torch.zeros(2, 3)
+    one = model.observe(model.initial(2), nothing, obs, first)
+    other = model.observe(model.initial(2), nothing, obs | {"goal": -obs["goal"]}, first)
+    assert torch.equal(one["slot"], other["slot"]) is not told
+    assert not torch.equal(model.feat(one), model.feat(other))
+
+
 def test_pose_is_in_metres():
     model = build()
     state = model.initial(1)
