@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from pathlib import Path
+from typing import Any
 
+import torch
 from omegaconf import MISSING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from robowm import cli
+from robowm import agents, cli
 from robowm.config import TaskConfig
-from robowm.data.collect import CollectConfig, Collected, collect
+from robowm.data.collect import CollectConfig, Collected, MakeDriver, collect
+from robowm.errors import UserError, unknown
+from robowm.planning.agent import BeliefAgent
+from robowm.spec import TaskSpec
 
 
 @dataclasses.dataclass
@@ -23,11 +29,15 @@ class Collect(CollectConfig):
 
     Attributes:
       push: object or arm, to be knocked against once in the middle of each episode.
+      driver: actor or cloning of ``checkpoint``, to act in the expert's place: what it does wrong is
+        then in the data, with what the expert would have done.
       out: folder of the data; one that holds some already is completed.
     """
 
     task: TaskConfig = dataclasses.field(default_factory=TaskConfig)
     push: str = "none"
+    driver: str | None = None
+    checkpoint: str | None = None
     out: str = MISSING
 
 
@@ -54,6 +64,7 @@ def main(config: Collect) -> None:
     import robowm_envs
     from robowm_envs.expert import Expert
 
+    driver = driver_of(config)
     task = config.task.arguments() | ({"push": config.push} if config.push != "none" else {})
     make_env = functools.partial(robowm_envs.make, split=config.split, **task)
     console = Console(highlight=False)
@@ -66,7 +77,10 @@ def main(config: Collect) -> None:
     )
     with Progress(*columns, console=console) as progress:
         bar = Bar(progress, config.episodes)
-        dataset = collect(make_env, Expert, config, config.out, {"environment": task}, bar)
+        made_with: dict[str, Any] = {"environment": task}
+        if driver is not None:
+            made_with["driver"] = [config.driver, Path(str(config.checkpoint)).name]
+        dataset = collect(make_env, Expert, config, config.out, made_with, bar, driver)
         seconds = progress.tasks[0].finished_time or 0.0
     if bar.episodes:
         console.print(
@@ -78,6 +92,26 @@ def main(config: Collect) -> None:
         f"{config.out}: {len(dataset.episodes)} episodes, {dataset.steps} steps, {size:.1f} MB",
         soft_wrap=True,
     )
+
+
+def driver_of(config: Collect) -> MakeDriver | None:
+    """Who acts in the expert's place; raises UserError on one that cannot."""
+    if config.driver is None:
+        return None
+    if config.driver not in agents.POLICIES:
+        raise unknown("driver", config.driver, agents.POLICIES)
+    if config.checkpoint is None:
+        raise UserError(f"driver={config.driver} was learned: give checkpoint=DIR as well.")
+    agents.load(config.checkpoint)
+    return functools.partial(make_driver, config.driver, config.checkpoint)
+
+
+def make_driver(name: str, checkpoint: str, env: Any) -> BeliefAgent:
+    """In a worker."""
+    torch.set_num_threads(1)
+    trained = agents.load(checkpoint)
+    trained.spec.check_same(TaskSpec.from_env(env), "the task")
+    return trained.policy(agents.POLICIES[name])
 
 
 if __name__ == "__main__":

@@ -46,8 +46,17 @@ class Expert(Protocol):
     def act(self, observation: dict[str, Array] | None = None) -> NDArray[np.float32]: ...
 
 
+class Driver(Protocol):
+    """Acts from what it is shown."""
+
+    def reset(self) -> None: ...
+
+    def act(self, observation: dict[str, Array]) -> NDArray[np.float32]: ...
+
+
 MakeEnv = Callable[[], Any]  # () -> dm_env.Environment with metrics(); get_state, privileged if any
 MakeExpert = Callable[[Any], Expert]
+MakeDriver = Callable[[Any], Driver]
 
 
 @dataclasses.dataclass
@@ -99,7 +108,7 @@ class OnlineCollector:
         self,
         env: Any,
         make_expert: MakeExpert,
-        make_driver: Callable[[], Expert],
+        make_driver: Callable[[], Driver],
         disturbance: DisturbanceConfig,
         seed: int,
     ):
@@ -145,7 +154,7 @@ def collect_episode(
     seed: int,
     disturbance: DisturbanceConfig | None = None,
     extra_steps: int | None = 8,
-    driver: Expert | None = None,
+    driver: Driver | None = None,
 ) -> Episode:
     """One episode of ``env``, driven by ``expert`` or ``driver`` and pushed by ``disturbance``.
 
@@ -231,11 +240,13 @@ def collect(
     out: str | Path,
     settings: Mapping[str, Any] | None = None,
     progress: Callable[[Collected | int], None] | None = None,
+    make_driver: MakeDriver | None = None,
 ) -> Dataset:
     """Collect into the folder ``out`` the episodes that it does not hold yet.
 
     Args:
       make_env, make_expert: picklable; each worker calls them once.
+      make_driver: of who acts in the expert's place, while the expert labels; picklable too.
       settings: plain data that names the environment; compared with that of earlier runs.
       progress: told first how many episodes are there already, then of each new one.
 
@@ -262,7 +273,8 @@ def collect(
         if progress:
             progress(config.episodes - len(missing))
         if missing:
-            _run_workers(make_env, make_expert, config, _jobs(out, missing, config), info, progress)
+            made = _Made(make_env, make_expert, make_driver)
+            _run_workers(made, config, _jobs(out, missing, config), info, progress)
     return open_dataset(out)
 
 
@@ -299,9 +311,17 @@ def _jobs(out: Path, missing: Sequence[int], config: CollectConfig) -> list[_Job
     ]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What each worker makes, once."""
+
+    env: MakeEnv
+    expert: MakeExpert
+    driver: MakeDriver | None
+
+
 def _run_workers(
-    make_env: MakeEnv,
-    make_expert: MakeExpert,
+    make: _Made,
     config: CollectConfig,
     jobs: Sequence[_Job],
     info: Mapping[str, Any],
@@ -311,7 +331,7 @@ def _run_workers(
     context = multiprocessing.get_context("spawn")
     news: Any = context.Queue()
     stop = context.Event()
-    arguments = (make_env, make_expert, config, dict(info), news, stop)
+    arguments = (make, config, dict(info), news, stop)
     pool = ProcessPoolExecutor(min(config.workers, len(jobs)), context, _set_up, arguments)
     try:
         futures = [pool.submit(_write_shard, job) for job in jobs]
@@ -346,8 +366,7 @@ _worker: dict[str, Any] = {}
 
 
 def _set_up(
-    make_env: MakeEnv,
-    make_expert: MakeExpert,
+    make: _Made,
     config: CollectConfig,
     info: dict[str, Any],
     news: Any,
@@ -355,9 +374,7 @@ def _set_up(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _worker.update(
-        make_env=make_env, make_expert=make_expert, config=config, info=info, news=news, stop=stop
-    )
+    _worker.update(make=make, config=config, info=info, news=news, stop=stop)
 
 
 def _end_with_parent() -> None:
@@ -372,9 +389,12 @@ def _write_shard(job: _Job) -> None:
     config: CollectConfig = _worker["config"]
     if "env" not in _worker:
         # Built in the first job rather than at set-up, so that its errors reach the parent.
-        _worker["env"] = _worker["make_env"]()
-        _worker["expert"] = _worker["make_expert"](_worker["env"])
-    env, expert, stop = _worker["env"], _worker["expert"], _worker["stop"]
+        make: _Made = _worker["make"]
+        env = _worker["env"] = make.env()
+        _worker["expert"] = make.expert(env)
+        _worker["driver"] = None if make.driver is None else make.driver(env)
+    env, expert, driver = _worker["env"], _worker["expert"], _worker["driver"]
+    stop = _worker["stop"]
     xml = env.model_xml() if hasattr(env, "model_xml") else ""
     spec = TaskSpec.from_env(env)
     with EpisodeWriter(job.path, spec, _worker["info"], xml, config.compression) as writer:
@@ -382,7 +402,9 @@ def _write_shard(job: _Job) -> None:
             if stop.is_set():
                 return
             began = time.perf_counter()
-            episode = collect_episode(env, expert, seed, config.disturbance, config.extra_steps)
+            episode = collect_episode(
+                env, expert, seed, config.disturbance, config.extra_steps, driver
+            )
             writer.add(episode)
             seconds = time.perf_counter() - began
             success = bool(episode.success[-1])

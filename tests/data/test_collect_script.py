@@ -1,5 +1,6 @@
 """scripts/collect.py, by its command line, on a real task."""
 
+import numpy as np
 import pytest
 
 import collect as script
@@ -34,6 +35,9 @@ def test_collects_then_has_nothing_left_to_do(tmp_path, capfd):
         (["compression=zip"], "gzip"),
         (["task.name=grap"], "grasp"),
         (["disturbance.noise=-1"], "disturbance.noise"),
+        (["driver=expert", "checkpoint=reach"], "cloning"),
+        (["driver=cloning"], "checkpoint=DIR"),
+        (["driver=cloning", "checkpoint=grasp"], "the task"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capfd, settings, said):
@@ -55,6 +59,19 @@ def test_a_push_is_in_the_data(tmp_path):
     steps = min(len(calm), len(pushed))
     assert (calm[:8] == pushed[:8]).all()
     assert abs(calm[:steps] - pushed[:steps]).max() > 0.01
+
+
+def test_a_learned_driver_acts_and_the_expert_labels(tmp_path):
+    settings = ("episodes=1", "disturbance.clean=1", "task.observation=pixels", "extra_steps=0")
+    learned = ("driver=cloning", "checkpoint=reach")
+    assert call(tmp_path / "expert", *settings) == 0
+    assert call(tmp_path / "learned", *settings, *learned) == 0
+    one, other = (
+        open_dataset(tmp_path / name).episodes[0].load() for name in ("expert", "learned")
+    )
+    np.testing.assert_array_equal(one.actions, one.expert_actions)
+    assert not np.array_equal(other.actions, other.expert_actions)
+    np.testing.assert_array_equal(one.expert_actions[0], other.expert_actions[0])
 
 
 def test_bar_counts_what_it_is_told():
