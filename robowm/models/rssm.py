@@ -73,6 +73,7 @@ class RSSMConfig:
     free_nats: float = 1.0
     pose_slot: bool = True
     privileged: bool = True  # learn from simulator-only targets
+    turn_products: bool = True  # rotations times rotations and goal, beside them: turns add up
     encode_goal: bool = False  # an encoder that is told the goal takes it for what it sees
     image_share: float = 0.125  # of the frames that the picture loss sees
     open_loop_steps: int = 6  # 0 turns the open-loop loss off
@@ -104,7 +105,9 @@ class RSSM(nn.Module):
         self.slot_size = (self.pose_size + self.proprio_size) if c.pose_slot else 0
         self.stoch_size = c.stoch * c.classes
         latent_size = c.deter + self.stoch_size
+        self.turns = self._turns_in_slot() if self.slot_size and c.turn_products else []
         self.feat_size = latent_size + CODES * (self.slot_size + self.goal_size)
+        self.feat_size += len(self.turns) * (len(self.turns) + self.goal_size)
 
         # Encoder: each camera on its own, then everything together.
         cameras = {k: ImageEncoder(obs[k].shape, c.depth) for k in spec.images}
@@ -208,8 +211,13 @@ class RSSM(nn.Module):
         )
 
     def feat(self, state: State) -> Tensor:
-        exact = fine(torch.cat([state["slot"], state["goal"]], -1))
-        return torch.cat([state["deter"], state["stoch"], exact], -1)
+        slot, goal = state["slot"], state["goal"]
+        parts = [state["deter"], state["stoch"], fine(torch.cat([slot, goal], -1))]
+        if self.turns:
+            turns = slot[..., self.turns]
+            others = torch.cat([turns, goal], -1)
+            parts.append(3 * (turns[..., None] * others[..., None, :]).flatten(-2))
+        return torch.cat(parts, -1)
 
     def decode(self, state: State) -> dict[str, Tensor]:
         feat = self.feat(state)
@@ -334,6 +342,15 @@ class RSSM(nn.Module):
         nothing = embed.new_zeros(len(embed), 0)
         pose = self.pose_head(embed).float() if self.pose_head is not None else nothing
         return embed, pose, vectors.get(PROPRIO, nothing), vectors.get(GOAL, nothing)
+
+    def _turns_in_slot(self) -> list[int]:
+        """Where in the slot sines, cosines and axes stand."""
+        places, start = [], 0
+        for key in self.pose_keys:
+            size = self.spec.privileged[key].size
+            places += [] if key.endswith("position") else range(start, start + size)
+            start += size
+        return places
 
     def _normalise(self, name: str, value: Tensor) -> Tensor:
         return (value.float() - getattr(self, f"centre_{name}")) / getattr(self, f"half_{name}")

@@ -97,6 +97,22 @@ def test_what_is_seen_does_not_depend_on_what_is_wanted(told):
     assert not torch.equal(model.feat(one), model.feat(other))
 
 
+def test_features_hold_the_sine_and_cosine_of_a_sum_of_turns():
+    """A policy that had to add the block's turn and the wanted one overfitted (`stack`)."""
+    model = build()
+    plain = build(turn_products=False)
+    assert model.feat_size == plain.feat_size + 2 * (2 + 5)  # object_yaw times itself and the goal
+    one, other = torch.tensor(0.7), torch.tensor(-1.9)
+    state = model.initial(1)
+    state["slot"][0, 3:5] = torch.stack([one.sin(), one.cos()])
+    state["goal"][0, 3:5] = torch.stack([other.sin(), other.cos()])
+    products = model.feat(state)[0, -14:].unflatten(0, (2, 7)) / 3
+    (ss, sc), (cs, cc) = products[:, -2:]
+    torch.testing.assert_close(
+        torch.stack([sc + cs, cc - ss]), torch.stack([(one + other).sin(), (one + other).cos()])
+    )
+
+
 def test_pose_is_in_metres():
     model = build()
     state = model.initial(1)
