@@ -93,58 +93,67 @@ def test_acts_on_the_state_alone(task: str):
             step = env.step(action)
 
 
+def orders(env, phase, wanted: tuple[str, ...]) -> list[list[str]]:
+    """The phases of three episodes of the expert, each with ``wanted`` in this order, repeats allowed."""
+    found = []
+    for seed in range(3):
+        step, expert, order = env.reset(seed=seed), Expert(env), []
+        while not step.last():
+            step = env.step(expert.act())
+            now = phase(env)
+            if not order or order[-1] != now:
+                order.append(now)
+        met = iter(order)
+        for name in wanted:
+            assert name in met, f"seed {seed}: {order}"
+        found.append(order)
+    return found
+
+
+def phase_of_placing(env) -> str:
+    physics = env.physics
+    height = physics.object_position()[2] - physics.object_half_size()[2]
+    held, on_goal = any(physics.touches()), env.task.errors(physics, env.goal)[0] < 0.02
+    clear = physics.hand_position()[2] > physics.object_position()[2] + 0.06
+    return (
+        "retreated" if on_goal and not held and clear
+        else "released" if on_goal and not held
+        else "lowered" if on_goal and held
+        else "lifted" if held and height > 0.02
+        else "grasped" if held
+        else "coming"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("task", ("grasp_rotate_place", "slip"))
 def test_shows_grasp_lift_turn_lower_release_retreat(task: str):
+    # Passing over the goal high up is no lowering.
+    wanted = ("coming", "grasped", "lifted", "lowered", "released", "retreated")
     with closing(robowm_envs.make(task, observation="state", split="test")) as env:
-        for seed in range(3):
-            step, expert, order = env.reset(seed=seed), Expert(env), []
-            while not step.last():
-                step = env.step(expert.act())
-                physics = env.physics
-                height = physics.object_position()[2] - physics.object_half_size()[2]
-                held, on_goal = any(physics.touches()), env.task.errors(physics, env.goal)[0] < 0.02
-                clear = physics.hand_position()[2] > physics.object_position()[2] + 0.06
-                phase = (
-                    "retreated" if on_goal and not held and clear
-                    else "released" if on_goal and not held
-                    else "lowered" if on_goal and held
-                    else "lifted" if held and height > 0.02
-                    else "grasped" if held
-                    else "coming"
-                )  # fmt: skip
-                if not order or order[-1] != phase:
-                    order.append(phase)
-            # Passing over the goal high up is no lowering; repeats of a phase are allowed.
-            wanted = iter(order)
-            for phase in ("coming", "grasped", "lifted", "lowered", "released", "retreated"):
-                assert phase in wanted, f"seed {seed}: {order}"
+        orders(env, phase_of_placing, wanted)
+
+
+def phase_of_turning_over(env) -> str:
+    physics, axis = env.physics, env.physics.object_axis()
+    held, up = any(physics.touches()), axis[2] > 0.98
+    on_goal = env.task.errors(physics, env.goal)[0] < 0.02
+    clear = np.linalg.norm(physics.hand_position() - physics.object_position()) > 0.10
+    return (
+        "retreated" if on_goal and up and not held and clear
+        else "released" if on_goal and up and not held
+        else "set down" if on_goal and up
+        else "turned" if held and up
+        else "lifted" if held and physics.object_bottom() > 0.02
+        else "grasped" if held
+        else "coming"
+    )  # fmt: skip
 
 
 def test_turns_the_bar_over_between_grasp_and_release():
+    wanted = ("coming", "grasped", "lifted", "turned", "set down", "released")
     with closing(robowm_envs.make("reorient", observation="state", split="test")) as env:
-        for seed in range(3):
-            step, expert, order = env.reset(seed=seed), Expert(env), []
-            while not step.last():
-                step = env.step(expert.act())
-                physics, axis = env.physics, env.physics.object_axis()
-                held, up = any(physics.touches()), axis[2] > 0.98
-                on_goal = env.task.errors(physics, env.goal)[0] < 0.02
-                clear = np.linalg.norm(physics.hand_position() - physics.object_position()) > 0.10
-                phase = (
-                    "retreated" if on_goal and up and not held and clear
-                    else "released" if on_goal and up and not held
-                    else "set down" if on_goal and up
-                    else "turned" if held and up
-                    else "lifted" if held and physics.object_bottom() > 0.02
-                    else "grasped" if held
-                    else "coming"
-                )  # fmt: skip
-                if not order or order[-1] != phase:
-                    order.append(phase)
-            wanted = iter(order)
-            for phase in ("coming", "grasped", "lifted", "turned", "set down", "released"):
-                assert phase in wanted, f"seed {seed}: {order}"
-            assert order[-1] == "retreated"
+        for order in orders(env, phase_of_turning_over, wanted):
+            assert order[-1] == "retreated", order
 
 
 @pytest.mark.parametrize("axis", ((0.0, 0.0, -1.0), (0.0, 0.0, 1.0)))

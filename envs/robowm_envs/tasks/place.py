@@ -62,12 +62,7 @@ class GraspRotatePlace(base.Task):
         return errors(physics, goal, self.things[0])
 
     def is_solved(self, physics: Physics, goal: base.Goal) -> bool:
-        return (
-            fits(*self.errors(physics, goal))
-            and is_at_rest(physics)
-            and physics.object_on_table()
-            and is_released(physics)
-        )
+        return is_left(physics, *self.errors(physics, goal))
 
     def reward(self, physics: Physics, goal: base.Goal) -> float:
         return reward(physics, goal, self.errors(physics, goal))
@@ -79,6 +74,16 @@ def errors(physics: Physics, goal: base.Goal, thing: Box, i: int = 0) -> tuple[f
     target = geometry.about_z(goal.yaw)
     rotation = geometry.rotation_error(physics.object_rotation(i), target, thing.symmetries)
     return float(position), rotation
+
+
+def is_left(physics: Physics, position: float, rotation: float) -> bool:
+    """Lies where it belongs, at rest, on the table, and nobody holds it."""
+    return (
+        fits(position, rotation)
+        and is_at_rest(physics)
+        and physics.object_on_table()
+        and is_released(physics)
+    )
 
 
 def fits(position: float, rotation: float) -> bool:

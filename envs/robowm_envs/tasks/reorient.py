@@ -12,7 +12,7 @@ from robowm_envs.objects import CAPPED_BAR
 from robowm_envs.physics import Physics
 from robowm_envs.randomise import Draw
 from robowm_envs.tasks import base
-from robowm_envs.tasks.place import fits, is_at_rest, is_released, opening
+from robowm_envs.tasks.place import is_left, opening
 
 _TARGET_Z_M = (0.04, 0.07)
 
@@ -52,12 +52,7 @@ class Reorient(base.Task):
         return float(position), math.atan2(math.hypot(x, y), z)
 
     def is_solved(self, physics: Physics, goal: base.Goal) -> bool:
-        return (
-            fits(*self.errors(physics, goal))
-            and is_at_rest(physics)
-            and physics.object_on_table()
-            and is_released(physics)
-        )
+        return is_left(physics, *self.errors(physics, goal))
 
     def reward(self, physics: Physics, goal: base.Goal) -> float:
         """Stages that add up to 1. What a stage paid while holding, ``placed`` pays after release."""
