@@ -345,10 +345,12 @@ class RSSM(nn.Module):
 
     def _turns_in_slot(self) -> list[int]:
         """Where in the slot sines, cosines and axes stand."""
-        places, start = [], 0
+        places: list[int] = []
+        start = 0
         for key in self.pose_keys:
             size = self.spec.privileged[key].size
-            places += [] if key.endswith("position") else range(start, start + size)
+            if not key.endswith("position"):
+                places += range(start, start + size)
             start += size
         return places
 
