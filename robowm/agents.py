@@ -6,7 +6,7 @@ A checkpoint keeps its configuration, so its folder is all that is needed to act
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -34,6 +34,7 @@ LEARNED = ("planner", *POLICIES)
 SCRIPTED = ("expert", "replay", "random", "nothing")
 NAMES = (*LEARNED, *SCRIPTED)
 NO_PROPOSALS = "none"  # as ``proposals``: the planner gets no policy at all
+ALL_PROPOSALS = "all"  # those of each behaviour that was trained
 ELSEWHERE = 1_000_000  # seeds further on: a start that no evaluation sees
 
 
@@ -80,13 +81,20 @@ class Trained:
 
     def planner(self, config: Any, proposals: str | None = None, seed: int = 0) -> BeliefAgent:
         """A planner that searches around the policy of the behaviour ``proposals``: by default the
-        cloned one, which is the floor that a planner must not fall below. With ``"none"`` it searches
-        alone, without samples, mode or prior of a policy. The terminal value is that of the behaviour
-        that has one. ``config`` is the dataclass beside a planner.
+        cloned one, which is the floor that a planner must not fall below. With ``"all"`` every
+        behaviour proposes beside it; with ``"none"`` the planner searches alone, without samples,
+        mode or prior of a policy. The terminal value is that of the behaviour that has one.
+        ``config`` is the dataclass beside a planner.
         """
-        policy = None if proposals == NO_PROPOSALS else self._behaviour(proposals or "cloning")
+        if proposals == NO_PROPOSALS:
+            kinds: list[str] = []
+        elif proposals == ALL_PROPOSALS:
+            kinds = sorted(self.behaviours, key=lambda kind: kind != "cloning")
+        else:
+            kinds = [proposals or "cloning"]
+        proposers = [self._behaviour(kind) for kind in kinds]
         valued = next((b for b in self.behaviours.values() if hasattr(b, "critic")), None)
-        planner = make_planner(config, self.model, policy, valued, self.spec, seed)
+        planner = make_planner(config, self.model, proposers, valued, self.spec, seed)
         return BeliefAgent(self.model, self.spec, planner)
 
     def _behaviour(self, kind: str) -> Any:
@@ -101,24 +109,24 @@ class Trained:
 
 
 def make_planner(
-    config: Any, model: Any, policy: Any, valued: Any, spec: TaskSpec, seed: int = 0
+    config: Any, model: Any, proposers: Sequence[Any], valued: Any, spec: TaskSpec, seed: int = 0
 ) -> Planner:
     """The planner of ``config`` over trained modules, which it may copy in a lower precision.
 
     Args:
-      policy: the behaviour that proposes, or None.
+      proposers: the behaviours that propose, the one to fall back on first.
       valued: the one whose critic ends a plan, or None.
     """
     precision = choose_precision(config.precision, next(model.parameters()).device)
     if precision == "bf16":
         model = in_bfloat16(model)
-        policy = None if policy is None else in_bfloat16(policy)
+        proposers = [in_bfloat16(proposer) for proposer in proposers]
         valued = None if valued is None else in_bfloat16(valued)
     return PLANNERS[config.kind](
         dataclasses.replace(config, precision=precision),
         model,
         spec.action,
-        policy=None if policy is None else policy.policy,
+        policies=[proposer.policy for proposer in proposers],
         critic=None if valued is None else valued.critic,
         seed=seed,
     )
@@ -184,7 +192,7 @@ class AgentConfig:
       name: one of :data:`NAMES`.
       checkpoint: for those of :data:`LEARNED`.
       planner: dataclass beside a planner, for ``planner``.
-      proposals: behaviour that proposes to it, or ``"none"``; null is the cloned policy.
+      proposals: behaviour that proposes to it, ``"all"`` or ``"none"``; null is the cloned policy.
     """
 
     name: str

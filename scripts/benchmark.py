@@ -215,7 +215,7 @@ def plan_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Ro
         planner = agents.make_planner(
             dataclasses.replace(planner_config, precision=precision),
             model,
-            behaviours["cloning"],
+            [behaviours["cloning"]],
             behaviour if hasattr(behaviour, "critic") else None,
             spec,
         )

@@ -2,9 +2,9 @@
 
 A planner of this kind differs from another in one rule alone: how much each of the best sequences
 counts when the sampling distribution is refitted (:meth:`SamplingPlanner.weights`). The arrangement
-is that of TD-MPC2 (Hansen et al. 2024, arXiv:2310.16828): proposals from the policy, a shifted warm
+is that of TD-MPC2 (Hansen et al. 2024, arXiv:2310.16828): proposals from policies, a shifted warm
 start, a terminal value. Added to it: what has been scored stays among the candidates, switches are
-coins, and the outcome is never a sequence that the model scores below the policy's own.
+coins, and the outcome is never a sequence that the model scores below the first policy's own.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from robowm.models.protocol import (
 from robowm.planning.gate import Gate
 from robowm.planning.imagine import Rollout, rollout, score, unroll
 from robowm.planning.keep_out import KeepOut, Zone
+from robowm.planning.proposals import Proposals
 from robowm.planning.protocol import Plan
 from robowm.spec import ActionSpec
 
@@ -49,21 +50,22 @@ class SamplingConfig:
       iterations: rounds of sampling and refitting.
       horizon: steps of a sequence.
       elites: sequences that the distribution is refitted to, the best seen so far.
-      policy_samples: proposals drawn from the policy in imagination, beside its mode.
+      policy_samples: proposals drawn from the policies in imagination, beside their modes.
       leaning_samples: proposals that follow the policy and lean to one side for their whole length,
         in addition to ``samples``, where there is a box to keep out of: each is a way round it.
       policy_prior: weight of a penalty for each step, the log-probability that an action lacks
-        against the policy's mode there; the plan's value is net of it. 0 is off.
+        against the mode there of the policy that it is nearest to; the plan's value is net of it. 0
+        is off.
       init_std, min_std, max_std: of the continuous dimensions, in units of the action's [-1, 1].
       noise_scale: a factor on these for each dimension; none is 1 everywhere.
       noise_persistence: share of the noise's variance that a sequence keeps for all its steps. What
         goes round an obstacle leans to one side for a while, which white noise hardly ever does.
       switch_flip: each switch is drawn against its likelier side at least this often.
       momentum: share of the old mean that is kept in refitting.
-      select: what may be executed in place of the policy's mode: the refitted ``mean``, the
-        ``best`` sequence, or ``argmax``, whichever of the two scores higher.
-      trust_margin: a plan replaces the policy's mode only where it scores higher by more than this:
-        of many scores the best is the most overrated one. Without a policy it is 0.
+      select: what may be executed in place of the first policy's mode, beside the modes of the
+        others: the refitted ``mean``, the ``best`` sequence, or ``argmax``, whichever scores higher.
+      trust_margin: a plan replaces the first policy's mode only where it scores higher by more than
+        this: of many scores the best is the most overrated one. Without a policy it is 0.
       discount: a step; that of the critic.
       keep_out_margin_m, keep_out_weight: distance at which a box to keep out of begins to cost, and
         the cost of a step that touches it, far above any reward.
@@ -133,7 +135,8 @@ class SamplingPlanner:
     """Plans for B beliefs at once; the same noise serves each, so no row depends on the others.
 
     Args:
-      policy: proposes; without one the proposal is to hold still, switches off.
+      policies: propose, the first being the one to fall back on; without one the proposal is to hold
+        still, switches off.
       critic: values the last imagined state; without one only the horizon counts.
       objective: replaces the model's reward, in imagination only.
       seed: of the planner's own generator.
@@ -145,7 +148,7 @@ class SamplingPlanner:
         config: SamplingConfig,
         model: WorldModel,
         action: ActionSpec,
-        policy: Policy | None = None,
+        policies: Sequence[Policy] = (),
         critic: Critic | None = None,
         objective: Objective | None = None,
         seed: int = 0,
@@ -157,7 +160,8 @@ class SamplingPlanner:
                 f"one for each of {', '.join(action.names)}."
             )
         self.config, self.model, self.action = config, model, action
-        self.policy, self.critic, self.objective, self.gate = policy, critic, objective, gate
+        self.proposals, self.critic = Proposals(policies), critic
+        self.objective, self.gate = objective, gate
         self.horizon = config.horizon
         self._keep_out: KeepOut | None = None
         self._prior_limit: Tensor | None = None
@@ -200,7 +204,7 @@ class SamplingPlanner:
         with self._autocast(device):
             self._prior_limit = self._limit_prior(state)
             pool, scores, mean = self._propose(state, warm_start, switch)
-            reference = pool[:, 0]  # the policy's mode
+            modes = pool[:, : max(1, len(self.proposals))]
             std = torch.full_like(mean, config.init_std) * scale
             for iteration in range(config.iterations):
                 fresh = config.samples - (pool.shape[1] - self._leaning if iteration == 0 else 0)
@@ -211,7 +215,7 @@ class SamplingPlanner:
                 scores, best = scores.topk(min(config.elites, pool.shape[1]), 1)
                 pool = pool.gather(1, best[..., None, None].expand(-1, -1, *pool.shape[2:]))
                 mean, std = self._refit(pool, scores, mean, scale)
-            finalists = torch.stack([_snap(mean, switch), pool[:, 0], reference], 1)
+            finalists = torch.cat([modes, _snap(mean, switch)[:, None], pool[:, :1]], 1)
             imagined = self._imagine(state, finalists, keep_states=True)
             return self._outcome(state, imagined, self._score(imagined), begin)
 
@@ -220,11 +224,13 @@ class SamplingPlanner:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Sequences [B, P, H, A] with scores [B, P], and the mean [B, H, A] to start from.
 
-        Row 0 is the policy's mode in imagination, row 1 the warm start if there is one, its last
-        action from the policy (repeated without one); the others are drawn from the policy.
+        The first rows are the modes of the policies in imagination (or, without one, holding still),
+        then comes the warm start if there is one, its last action from the first policy (repeated
+        without one); the others are drawn from the policies in turn.
         """
         batch, device = len(next(iter(state.values()))), switch.device
-        policy, given, warm = self.policy, 1, None
+        proposals, warm = self.proposals, None
+        given = modes = max(1, len(proposals))
         if warm_start is not None:
             shape = (batch, self.horizon, self.action.size)
             if warm_start.sequence.shape != shape:
@@ -233,37 +239,33 @@ class SamplingPlanner:
                     "it comes from another planner"
                 )
             last = warm_start.sequence[:, -1:]
-            warm, given = torch.cat([warm_start.sequence[:, 1:], last], 1).to(device), 2
-        known = self.horizon if policy is None else self.horizon - 1  # steps of the warm start
+            warm = torch.cat([warm_start.sequence[:, 1:], last], 1).to(device)
+            given = modes + 1
+        known = self.horizon - 1 if proposals else self.horizon  # steps of the warm start
         leaning = self._leaning
-        drawn = 0 if policy is None else self.config.policy_samples
-        count = given + drawn + leaning
+        count = given + (self.config.policy_samples if proposals else 0) + leaning
         lean = self._lean(leaning, switch)
         hold = torch.where(switch, -1.0, 0.0).expand(batch * count, -1)
+        if proposals:
+            owner = torch.cat([proposals.owners(n) for n in (modes, given - modes, count - given)])
 
         def act(t: int, current: State) -> Tensor:
-            if policy is None:
-                action = mode = hold
-            else:
-                proposal = policy(self.model.feat(current))
-                mode = proposal.mode().float()
-                action = proposal.sample().float() if count > given else mode
-            action = action.unflatten(0, (batch, count)).clone()
-            mode = mode.unflatten(0, (batch, count))
+            mode, drawn = proposals.act(self.model.feat(current), owner) if proposals else (hold, hold)
+            mode, action = (part.unflatten(0, (batch, count)) for part in (mode, drawn.clone()))
             action[:, :given] = mode[:, :given]
             if leaning:
                 action[:, -leaning:] = mode[:, -leaning:] + lean
             if warm is not None and t < known:
-                action[:, 1] = warm[:, t]
+                action[:, modes] = warm[:, t]
             return _snap(action, switch).flatten(0, 1)
 
         with self._seeded(device):
             imagined = unroll(self.model, state, act, count, self.horizon, self._objective)
         pool, scores = imagined.actions, self._score(imagined)
-        if policy is None:  # holding still is a candidate, but no place to search around
-            mean = torch.zeros_like(pool[:, 0]) if warm is None else pool[:, 1]
-        else:
+        if proposals:
             mean = pool[torch.arange(batch), scores[:, :given].argmax(1)]
+        else:  # holding still is a candidate, but no place to search around
+            mean = torch.zeros_like(pool[:, 0]) if warm is None else pool[:, modes]
         return pool, scores, mean
 
     def _noise(self, count: int, shape: torch.Size) -> Tensor:
@@ -277,22 +279,24 @@ class SamplingPlanner:
     @property
     def _leaning(self) -> int:
         """How many proposals lean now."""
-        return self.config.leaning_samples if self.policy is not None and self._keep_out else 0
+        return self.config.leaning_samples if self.proposals and self._keep_out else 0
 
     def _limit_prior(self, state: State) -> Tensor | None:
         """[B] nats: a little where the policy is about to touch a box, and no limit elsewhere."""
-        policy, zone = self.policy, self._keep_out
-        if policy is None or zone is None:
+        proposals, zone = self.proposals, self._keep_out
+        if not proposals or zone is None:
             return None
+        owner = proposals.owners(len(proposals))
 
-        def mode(_: int, current: State) -> Tensor:
-            return policy(self.model.feat(current)).mode().float()
+        def modes(_: int, current: State) -> Tensor:
+            return proposals.act(self.model.feat(current), owner)[0]
 
         def cost(_: State, __: Tensor, step: Step) -> Tensor:
             return zone.cost(step.state)
 
-        ahead = unroll(self.model, state, mode, 1, self.horizon, cost).objective
-        touches = (ahead > 0).any(-1)[:, 0]
+        with self._seeded(next(iter(state.values())).device):
+            ahead = unroll(self.model, state, modes, len(owner), self.horizon, cost).objective
+        touches = (ahead > 0).any(-1).any(-1)
         free = torch.full_like(ahead[:, 0, 0], torch.inf)
         return torch.where(touches, self.config.keep_out_prior_limit, free)
 
@@ -338,17 +342,15 @@ class SamplingPlanner:
     @property
     def _objective(self) -> Objective | None:
         """What the search maximises: the objective, less the policy prior where it is on."""
-        policy, weight = self.policy, self.config.policy_prior
+        proposals, weight = self.proposals, self.config.policy_prior
         limit = self._prior_limit
         objective = self._keep_out or self.objective
-        if policy is None or not weight:
+        if not proposals or not weight:
             return objective
 
         def with_prior(state: State, action: Tensor, step: Step) -> Tensor:
             gain = step.reward if objective is None else objective(state, action, step)
-            proposal = policy(self.model.feat(state))
-            lacking = proposal.log_prob(proposal.mode()) - proposal.log_prob(action)
-            lacking = lacking.clamp(min=0)
+            lacking = proposals.lacking(self.model.feat(state), action)
             if limit is not None:
                 lacking = lacking.minimum(limit.repeat_interleave(len(lacking) // len(limit)))
             return gain - weight * lacking
@@ -356,14 +358,15 @@ class SamplingPlanner:
         return with_prior
 
     def _outcome(self, state: State, imagined: Rollout, scores: Tensor, begin: float) -> Plan:
-        """Choose among the finalists mean, best and policy's mode, and describe the choice."""
+        """Choose among the finalists (modes, mean, best sequence), and describe the choice."""
         batch, count = scores.shape
         rows = torch.arange(batch, device=scores.device)
-        allowed = torch.tensor(SELECT[self.config.select], device=scores.device)
+        others = [*range(1, count - 2), *(count - 2 + i for i in SELECT[self.config.select])]
+        allowed = torch.tensor(others, device=scores.device)
         value, choice = scores[:, allowed].max(1)
-        margin = 0.0 if self.policy is None else self.config.trust_margin
-        better = value > scores[:, -1] + margin
-        choice = torch.where(better, allowed[choice], count - 1)
+        margin = self.config.trust_margin if self.proposals else 0.0
+        better = value > scores[:, 0] + margin
+        choice = torch.where(better, allowed[choice], 0)
         states = [gather_state(kept, rows * count + choice) for kept in imagined.states]
         sequence = imagined.actions[rows, choice]  # [B, H, A]
         if self._uncertain_model is not None:

@@ -63,7 +63,7 @@ def test_worlds_side_by_side_do_not_depend_on_each_other(model, spec, observatio
     config = dataclasses.replace(CONFIG, policy_samples=0)
 
     def make():
-        actor = PLANNERS["mppi"](config, model, spec.action, policy=policies["fair"], seed=3)
+        actor = PLANNERS["mppi"](config, model, spec.action, [policies["fair"]], seed=3)
         return BeliefAgent(model, spec, policies["fair"] if kind == "policy" else actor)
 
     other = observation | {"proprio": np.array([-0.9, 0.4, 0.3, 0.0], np.float32)}

@@ -29,7 +29,8 @@ pytestmark = pytest.mark.parametrize("kind", list(PLANNERS))
 def make(kind, model, spec):
     def build(policy=None, critic=None, objective=None, seed=0, gate=None, on=model, **settings):
         config = CONFIGS[kind](**SMALL | settings)
-        arguments = (config, on, spec.action, policy, critic, objective, seed)
+        policies = [policy] if callable(policy) else policy or []
+        arguments = (config, on, spec.action, policies, critic, objective, seed)
         return PLANNERS[kind](*arguments, **{"gate": gate} if gate else {})
 
     return build
@@ -224,6 +225,21 @@ def test_policy_proposals_guide_the_search(make, model, state, policies):
     guided = make(policies["fair"], **settings).plan(state)
     alone = make(**settings).plan(state)
     assert guided.value.mean() > alone.value.mean() + 0.1
+
+
+def test_the_model_judges_between_proposals(make, model, state, policies):
+    settings = {"samples": 40, "iterations": 1, "policy_prior": 0.2, "trust_margin": 0.3}
+    alone = make(policies["fair"], **settings).plan(state)
+    for pair in (["fair", "bad"], ["bad", "fair"]):
+        both = make([policies[name] for name in pair], **settings).plan(state)
+        assert (both.value > alone.value - 0.4).all()  # whichever of the two is fallen back on
+
+
+def test_two_policies_that_agree_are_one(make, state, policies):
+    settings = {"policy_prior": 50.0, "policy_samples": 0}
+    one = make(policies["fair"], **settings).plan(state)
+    two = make([policies["fair"], policies["fair"]], **settings).plan(state)
+    torch.testing.assert_close(one.sequence, two.sequence)
 
 
 def test_the_switch_is_found_against_the_policy(make, state, policies):

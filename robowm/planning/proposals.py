@@ -1,0 +1,56 @@
+"""Policies that propose to a planner, side by side.
+
+Each is good at something else: the cloned policy does what was shown, the actor what it found to be
+better in imagination. The model judges between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from robowm.behaviour.protocol import Policy
+
+
+class Proposals:
+    """P policies; the first is the one to fall back on."""
+
+    def __init__(self, policies: Sequence[Policy]):
+        self.policies = tuple(policies)
+
+    def __len__(self) -> int:
+        return len(self.policies)
+
+    def owners(self, count: int) -> Tensor:
+        """Which policy each of ``count`` futures follows: [N], in turn."""
+        return torch.arange(count) % len(self)
+
+    def act(self, feat: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
+        """Mode and sample [B * N, A] of the policy that each row follows: feat [B * N, F], owner [N]."""
+        rows = feat.unflatten(0, (-1, len(owner)))
+        modes: list[Tensor] = []
+        samples: list[Tensor] = []
+        order: list[Tensor] = []
+        for index, policy in enumerate(self.policies):
+            mine = (owner == index).nonzero()[:, 0]
+            if not len(mine):
+                continue
+            proposal = policy(rows[:, mine.to(rows.device)].flatten(0, 1))
+            modes.append(proposal.mode().float().unflatten(0, (-1, len(mine))))
+            samples.append(proposal.sample().float().unflatten(0, (-1, len(mine))))
+            order.append(mine)
+        back = torch.cat(order).argsort().to(feat.device)
+        return (
+            torch.cat(modes, 1)[:, back].flatten(0, 1),
+            torch.cat(samples, 1)[:, back].flatten(0, 1),
+        )
+
+    def lacking(self, feat: Tensor, action: Tensor) -> Tensor:
+        """[B] nats that ``action`` is less likely than the mode, for the policy to which it is nearest."""
+        each = []
+        for policy in self.policies:
+            proposal = policy(feat)
+            each.append(proposal.log_prob(proposal.mode()) - proposal.log_prob(action))
+        return torch.stack(each).amin(0).clamp(min=0)
