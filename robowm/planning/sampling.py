@@ -51,8 +51,8 @@ class SamplingConfig:
       horizon: steps of a sequence.
       elites: sequences that the distribution is refitted to, the best seen so far.
       policy_samples: proposals drawn from the policies in imagination, beside their modes.
-      leaning_samples: proposals that follow the policy and lean to one side for their whole length,
-        in addition to ``samples``, where there is a box to keep out of: each is a way round it.
+      leaning_samples: proposals that follow the policy and lean to one side from some step on, in
+        addition to ``samples``, where there is a box to keep out of: each is a way round it.
       policy_prior: weight of a penalty for each step, the log-probability that an action lacks
         against the mode there of the policy that it is nearest to; the plan's value is net of it. 0
         is off.
@@ -254,7 +254,7 @@ class SamplingPlanner:
             mode, action = (part.unflatten(0, (batch, count)) for part in (mode, drawn.clone()))
             action[:, :given] = mode[:, :given]
             if leaning:
-                action[:, -leaning:] = mode[:, -leaning:] + lean
+                action[:, -leaning:] = mode[:, -leaning:] + lean[:, t]
             if warm is not None and t < known:
                 action[:, modes] = warm[:, t]
             return _snap(action, switch).flatten(0, 1)
@@ -301,11 +301,18 @@ class SamplingPlanner:
         return torch.where(touches, self.config.keep_out_prior_limit, free)
 
     def _lean(self, count: int, switch: Tensor) -> Tensor:
-        """Offsets [N, A] in random directions of the continuous dimensions, 0.3 to 1.2 long."""
+        """Offsets [N, H, A] in random directions of the continuous dimensions, 0.3 to 1.2 long.
+
+        Half begin at once, the others later: what is about to grasp must do so before it goes round.
+        """
         direction = torch.randn(count, len(switch), generator=self._generator).to(switch.device)
         direction = torch.where(switch, 0.0, direction)
         length = 0.3 + 0.9 * torch.rand(count, 1, generator=self._generator).to(switch.device)
-        return length * torch.nn.functional.normalize(direction, dim=1)
+        lean = length * torch.nn.functional.normalize(direction, dim=1)
+        begin = torch.randint(self.horizon, (count,), generator=self._generator)
+        begin[::2] = 0
+        late = torch.arange(self.horizon) < begin[:, None]
+        return lean[:, None].masked_fill(late[..., None].to(switch.device), 0.0)
 
     def _draw(self, mean: Tensor, std: Tensor, noise: Tensor, switch: Tensor) -> Tensor:
         """Sequences [B, N, H, A]; the mean of a switch is 2 p - 1 with p its probability of on."""

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from robowm.errors import UserError
 from robowm.models.protocol import Step
+from robowm.nets.distributions import MixedAction
+from robowm.planning import PLANNERS
 from robowm.planning.keep_out import KeepOut, Zone, turn_about_z
+from robowm.planning.mppi import MPPIConfig
 
 BALLS = {
     "hand_balls": np.array([[0.0, 0.0, 0.0, 0.01, 0.0], [0.0, 0.01, 0.0, 0.01, 1.0]]),
@@ -107,3 +110,52 @@ def test_says_what_is_wrong_with_a_box_and_with_a_model() -> None:
         keep_out([0, 0, 0, 0.1, -0.1, 0.1, 0])
     with pytest.raises(UserError, match="pose slot"):
         Zone(object(), {**BALLS, "keep_out": np.zeros((1, 7))}, 2, 0.02, 10.0)
+
+
+class Grasp:
+    """A thing on a line, held after two steps of a closed hand that keeps still; moved before, it is
+    lost. Whoever holds it is paid for going up to 1, and for not holding it, nothing."""
+
+    feat_size = 3
+
+    def step(self, state, action, sample=False):
+        height, held, lost = state["x"].unbind(1)
+        lost = torch.where((held < 2) & (action[:, :2].abs().amax(1) > 0.25), 1.0, lost)
+        held = torch.where(action[:, 2] > 0, held + 1, 0.0) * (1 - lost)
+        x = torch.stack([height + 0.2 * action[:, 0] * (held > 2), held, lost], 1)
+        aside = state["aside"] + 0.2 * action[:, 1] * (held > 2)
+        reward = torch.where(held > 0, x[:, 0].clamp(max=1) + 0.1, 0.0)
+        return Step({"x": x, "aside": aside}, reward, torch.ones_like(reward))
+
+    def feat(self, state):
+        return state["x"]
+
+
+class CloseThenRise:
+    def __call__(self, feat):
+        up = (feat[:, 1] >= 2).float()
+        mean = torch.stack([up, 0 * up, torch.ones_like(up)], 1)
+        switch = torch.tensor([False, False, True])
+        return MixedAction(mean, torch.full_like(mean, 0.05), 4 * mean, switch)
+
+
+class Ceiling:
+    """Above 0.15, but for those who go aside first."""
+
+    def __call__(self, state, action, step):
+        return step.reward - self.cost(step.state)
+
+    def cost(self, state):
+        return 30.0 * ((state["x"][:, 0] > 0.15) & (state["aside"].abs() < 0.1))
+
+
+def test_a_way_round_may_begin_after_the_grasp(spec):
+    # Proposals that leaned from the first step lost the object; the planner then never closed the hand.
+    config = MPPIConfig(samples=40, iterations=1, policy_samples=8, leaning_samples=48)
+    planner = PLANNERS["mppi"](config, Grasp(), spec.action, [CloseThenRise()])
+    planner._keep_out = Ceiling()
+    plan = planner.plan({"x": torch.zeros(1, 3), "aside": torch.zeros(1)})
+    assert (plan.sequence[0, :, 2] == 1).all()
+    assert plan.states[-1]["x"][0, 1] >= 6  # held all the way
+    assert all(Ceiling().cost(state) == 0 for state in plan.states)
+    assert plan.states[-1]["aside"].abs() > 0.1
