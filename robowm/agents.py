@@ -79,10 +79,9 @@ class Trained:
         """The mode of one behaviour's policy."""
         return BeliefAgent(self.model, self.spec, self._behaviour(kind).policy)
 
-    def planner(self, config: Any, proposals: str | None = None, seed: int = 0) -> BeliefAgent:
-        """A planner that searches around the policy of the behaviour ``proposals``: by default the
-        cloned one, which is the floor that a planner must not fall below. With ``"all"`` every
-        behaviour proposes beside it; with ``"none"`` the planner searches alone, without samples,
+    def planner(self, config: Any, proposals: str = ALL_PROPOSALS, seed: int = 0) -> BeliefAgent:
+        """A planner that searches around the policy of the behaviour ``proposals``, or around all of
+        them, with the cloned one to fall back on. With ``"none"`` it searches alone, without samples,
         mode or prior of a policy. The terminal value is that of the behaviour that has one.
         ``config`` is the dataclass beside a planner.
         """
@@ -91,7 +90,7 @@ class Trained:
         elif proposals == ALL_PROPOSALS:
             kinds = sorted(self.behaviours, key=lambda kind: kind != "cloning")
         else:
-            kinds = [proposals or "cloning"]
+            kinds = [proposals]
         proposers = [self._behaviour(kind) for kind in kinds]
         valued = next((b for b in self.behaviours.values() if hasattr(b, "critic")), None)
         planner = make_planner(config, self.model, proposers, valued, self.spec, seed)
@@ -192,13 +191,13 @@ class AgentConfig:
       name: one of :data:`NAMES`.
       checkpoint: for those of :data:`LEARNED`.
       planner: dataclass beside a planner, for ``planner``.
-      proposals: behaviour that proposes to it, ``"all"`` or ``"none"``; null is the cloned policy.
+      proposals: behaviour that proposes to it, ``"all"`` or ``"none"``.
     """
 
     name: str
     checkpoint: str | None = None
     planner: Any = None
-    proposals: str | None = None
+    proposals: str = ALL_PROPOSALS
     device: str = "auto"
 
 

@@ -45,7 +45,7 @@ class Evaluate:
       seed: of the first; the others follow.
       split: train, validation, test, or a shift.
       push: object or arm, to be knocked against once in the middle of each episode.
-      proposals: behaviour that proposes to the planner, all of them or none; null is the cloned policy.
+      proposals: behaviour that proposes to the planner, or all of them, or none.
       workers: processes.
       batch: starts that a learned agent acts in at once, in each process: a planner is some three
         times faster so. It then draws the same noise for each of them, and an action's latency is its
@@ -64,7 +64,7 @@ class Evaluate:
     seed: int = 0
     split: str = "test"
     push: str = "none"
-    proposals: str | None = None
+    proposals: str = agents.ALL_PROPOSALS
     workers: int = 1
     batch: int = 8
     threads: int = 1

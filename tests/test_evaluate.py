@@ -65,8 +65,8 @@ def test_a_planner_may_do_without_a_policy(untrained, tmp_path, monkeypatch):
     trained = agents.load(untrained)
     alone = trained.planner(MPPIConfig(), "none").actor
     assert len(alone.proposals) == 0 and alone.critic is not None
-    assert len(trained.planner(MPPIConfig()).actor.proposals) == 1
-    assert len(trained.planner(MPPIConfig(), "all").actor.proposals) == len(trained.behaviours)
+    assert len(trained.planner(MPPIConfig(), "cloning").actor.proposals) == 1
+    assert len(trained.planner(MPPIConfig()).actor.proposals) == len(trained.behaviours) == 2
     monkeypatch.setattr(robowm_envs, "make", short(robowm_envs.make))
     settings = ["proposals=none", "films=0", "planner.policy_samples=0"]
     assert call(f"checkpoint={untrained}", *settings, f"out={tmp_path}") == 0

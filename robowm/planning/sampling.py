@@ -250,7 +250,9 @@ class SamplingPlanner:
             owner = torch.cat([proposals.owners(n) for n in (modes, given - modes, count - given)])
 
         def act(t: int, current: State) -> Tensor:
-            mode, drawn = proposals.act(self.model.feat(current), owner) if proposals else (hold, hold)
+            mode, drawn = (
+                proposals.act(self.model.feat(current), owner) if proposals else (hold, hold)
+            )
             mode, action = (part.unflatten(0, (batch, count)) for part in (mode, drawn.clone()))
             action[:, :given] = mode[:, :given]
             if leaning:
