@@ -14,6 +14,7 @@ import numpy as np
 
 from robowm.errors import UserError
 
+PROPRIO, GOAL = "proprio", "goal"  # observations
 # Of the first object, which errors are told of.
 POSITION, YAW, ROTATION = "object_position", "object_yaw", "object_rotation"
 POSE_SUFFIXES = ("_position", "_yaw", "_rotation")
@@ -112,6 +113,10 @@ class TaskSpec:
         ``object_rotation`` instead, the direction [3] of its long axis.
       control_dt_s: seconds between actions.
       time_limit_steps: actions in an episode.
+      goal_rows: as many as objects where ``goal`` has a row for each of them, else 1. A row of 3 or
+        more begins with a position; a turn (sine, cosine) follows it, or stands alone.
+      hand_in_proprio: where in ``proprio`` the hand's position (3) and the x and y axes of its frame
+        (6) begin; None where it is not told.
     """
 
     task: str
@@ -121,6 +126,8 @@ class TaskSpec:
     yaw_order: int
     control_dt_s: float
     time_limit_steps: int
+    goal_rows: int = 1
+    hand_in_proprio: int | None = None
 
     @property
     def images(self) -> tuple[str, ...]:
@@ -154,6 +161,8 @@ class TaskSpec:
             yaw_order=int(getattr(env, "yaw_order", 1)),
             control_dt_s=float(getattr(env, "control_dt_s", 0.1)),
             time_limit_steps=int(getattr(env, "time_limit_steps", 1000)),
+            goal_rows=int(getattr(env, "goal_rows", 1)),
+            hand_in_proprio=getattr(env, "hand_in_proprio", None),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -197,6 +206,8 @@ class TaskSpec:
                 yaw_order=int(data["yaw_order"]),
                 control_dt_s=float(data["control_dt_s"]),
                 time_limit_steps=int(data["time_limit_steps"]),
+                goal_rows=int(data.get("goal_rows", 1)),  # neither was told at first
+                hand_in_proprio=data.get("hand_in_proprio"),
             )
         except (KeyError, TypeError) as error:
             raise UserError(

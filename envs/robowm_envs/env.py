@@ -67,6 +67,7 @@ class ManipulationEnv(dm_env.Environment):
         self.task, self.name = task, task.name
         self.time_limit_steps = task.time_limit_steps
         self.yaw_order = task.yaw_order
+        self.goal_rows = task.goal_rows
         self.control_dt_s = controller.CONTROL_DT_S
         self.action_scale = task.actions.scale.copy()
         self.split = randomisation.check_split(split)
@@ -195,18 +196,22 @@ class ManipulationEnv(dm_env.Environment):
             metrics[self.task.violation] = float(self._violated)
         return metrics
 
+    @property
+    def hand_in_proprio(self) -> int:
+        """Where in ``proprio`` the tool's pose begins: position (3), the x and y axes of its frame (6),
+        the gripper's width (1)."""
+        return len(self.physics.arm_qpos) + len(self.physics.arm_dofs)
+
     def constraints(self) -> dict[str, np.ndarray]:
         """What this episode forbids, for whoever plans; empty where nothing is.
 
         ``keep_out`` [K, 7]: boxes, each centre (3), half edges (3) (m) and yaw (rad).
         ``hand_balls`` [M, 5] and ``object_balls`` [N, 4] cover what may not enter them, in the frame
         of the tool and of the object: see :attr:`robowm_envs.arms.Arm.hand_balls`.
-        ``hand_in_proprio``: where in ``proprio`` the tool's pose begins: position (3), the x and y
-        axes of its frame (6), the gripper's width (1).
+        :attr:`hand_in_proprio` is among them.
         """
         told = self.task.constraints(self.physics, self.goal)
-        start = len(self.physics.arm_qpos) + len(self.physics.arm_dofs)
-        return {**told, "hand_in_proprio": np.array(start)} if told else {}
+        return {**told, "hand_in_proprio": np.array(self.hand_in_proprio)} if told else {}
 
     def conditions(self) -> dict[str, float]:
         """The numbers that randomisation chose for this episode."""

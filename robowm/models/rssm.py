@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robowm.models.protocol import Batch, State, Step
-from robowm.nets.blocks import BlockGRU, NormAct, linear, mlp
+from robowm.models.relations import Relations
+from robowm.nets.blocks import CODES, BlockGRU, NormAct, fine, linear, mlp
 from robowm.nets.distributions import (
     TwoHot,
     categorical_kl,
@@ -33,10 +34,7 @@ from robowm.nets.distributions import (
     unimix_log_probs,
 )
 from robowm.nets.images import ImageDecoder, ImageEncoder
-from robowm.spec import POSITION, ROTATION, YAW, TaskSpec
-
-PROPRIO, GOAL = "proprio", "goal"
-CODES = 5  # numbers that stand for one in fine()
+from robowm.spec import GOAL, POSITION, PROPRIO, ROTATION, YAW, TaskSpec
 
 
 @dataclasses.dataclass
@@ -73,7 +71,10 @@ class RSSMConfig:
     free_nats: float = 1.0
     pose_slot: bool = True
     privileged: bool = True  # learn from simulator-only targets
-    turn_products: bool = True  # rotations times rotations and goal, beside them: turns add up
+    relations: bool = True  # objects seen from goal, hand and each other, beside where they are
+    turn_products: bool = (
+        False  # rotations times rotations and goal: what relations have among others
+    )
     encode_goal: bool = False  # an encoder that is told the goal takes it for what it sees
     image_share: float = 0.125  # of the frames that the picture loss sees
     open_loop_steps: int = 6  # 0 turns the open-loop loss off
@@ -108,6 +109,9 @@ class RSSM(nn.Module):
         self.turns = self._turns_in_slot() if self.slot_size and c.turn_products else []
         self.feat_size = latent_size + CODES * (self.slot_size + self.goal_size)
         self.feat_size += len(self.turns) * (len(self.turns) + self.goal_size)
+        related = c.relations and c.pose_slot and self.pose_size
+        self.relations = Relations(spec, c.hidden) if related else None
+        self.feat_size += self.relations.size if self.relations else 0
 
         # Encoder: each camera on its own, then everything together.
         cameras = {k: ImageEncoder(obs[k].shape, c.depth) for k in spec.images}
@@ -217,6 +221,8 @@ class RSSM(nn.Module):
             turns = slot[..., self.turns]
             others = torch.cat([turns, goal], -1)
             parts.append(3 * (turns[..., None] * others[..., None, :]).flatten(-2))
+        if self.relations is not None:
+            parts.append(self.relations(slot, goal))
         return torch.cat(parts, -1)
 
     def decode(self, state: State) -> dict[str, Tensor]:
@@ -553,17 +559,6 @@ class RSSM(nn.Module):
                 turn = torch.atan2(torch.linalg.cross(got, want).norm(dim=-1), (got * want).sum(-1))
                 metrics[f"rotation_error_deg/{name}"] = torch.rad2deg(turn.median())
         return metrics
-
-
-def fine(x: Tensor) -> Tensor:
-    """Codes [..., 5 N] of numbers [..., N] in [-1, 1] by which a centimetre makes a difference.
-
-    Beside hundreds of latents a change of a centimetre, 0.04, is lost at the usual initialisation;
-    so the numbers are enlarged, and given again as waves (Tancik et al. 2020, arXiv:2006.10739).
-    """
-    angle = torch.pi * x
-    waves = (torch.sin(angle), torch.cos(angle), torch.sin(2 * angle), torch.cos(2 * angle))
-    return torch.cat([10 * x, *(3 * wave for wave in waves)], -1)
 
 
 def _huber(value: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:

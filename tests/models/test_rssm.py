@@ -99,8 +99,8 @@ def test_what_is_seen_does_not_depend_on_what_is_wanted(told):
 
 def test_features_hold_the_sine_and_cosine_of_a_sum_of_turns():
     """A policy that had to add the block's turn and the wanted one overfitted (`stack`)."""
-    model = build()
-    plain = build(turn_products=False)
+    model = build(turn_products=True, relations=False)
+    plain = build(relations=False)
     assert model.feat_size == plain.feat_size + 2 * (2 + 5)  # object_yaw times itself and the goal
     one, other = torch.tensor(0.7), torch.tensor(-1.9)
     state = model.initial(1)

@@ -71,6 +71,7 @@ class Task(abc.ABC):
     actions: controller.ActionSpace = controller.UPRIGHT
     ranges: ClassVar[Mapping[str, Range]] = {}
     goal_size = 4  # of its vector
+    goal_rows = 1  # of its observation: as many as objects where each has one of its own
     # What must never happen, as a metric's name: the environment remembers whether it did.
     violation: str | None = None
     has_zone = False  # a box to keep out of, which only :meth:`constraints` tells of

@@ -51,6 +51,7 @@ class Sort(base.Task):
     things = SMALL_BARS
     marker = "bars"
     goal_size = 5 * len(SMALL_BARS)
+    goal_rows = len(SMALL_BARS)
     violation = "out_of_order"
 
     def draw_start(self, draw: Draw, half_sizes: np.ndarray) -> base.Start:
