@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-
 CODES = 5  # numbers that stand for one in fine()
 
 
