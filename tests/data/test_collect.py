@@ -262,7 +262,7 @@ def test_a_kill_leaves_whole_shards_and_no_workers(tmp_path):
         time.sleep(0.05)
     assert not any(map(alive, children))
     again = start(tmp_path, 12)
-    assert again.wait(timeout=60) == 0
+    assert again.wait(timeout=120) == 0
     seeds = [e.info["seed"] for e in open_dataset(tmp_path / "out").episodes]
     assert set(seeds) >= set(range(12)) | set(kept)
     assert len(seeds) == len(set(seeds))
@@ -280,6 +280,6 @@ def test_an_interrupt_keeps_what_is_finished(tmp_path):
     process = start(tmp_path, 600)  # far more than can be done before the signal
     wait_for_news(process, 5)
     process.send_signal(signal.SIGINT)
-    process.wait(timeout=20)
+    process.wait(timeout=120)
     assert process.returncode != 0
     assert 5 <= len(open_dataset(tmp_path / "out").episodes) < 600

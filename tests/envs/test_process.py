@@ -39,7 +39,7 @@ def test_nothing_closed_nothing_said_nothing_written_no_learning_imported(tmp_pa
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
