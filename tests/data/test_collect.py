@@ -216,6 +216,7 @@ def test_a_worker_that_dies_is_a_sentence(tmp_path):
 
 
 SLOW = """
+import signal
 import sys, time
 from robowm.data.collect import CollectConfig, collect
 from tests.data.toys import PointEnv, PointExpert
@@ -227,6 +228,7 @@ class SlowEnv(PointEnv):
         return super().step(action)
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is deaf to it
     config = CollectConfig(episodes=int(sys.argv[2]), workers=2, shard_episodes=2)
     collect(SlowEnv, PointExpert, config, sys.argv[1], progress=lambda news: print(news, flush=True))
 """
