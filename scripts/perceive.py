@@ -77,7 +77,9 @@ def main(config: Perceive) -> None:
         for key, errors in data[split].items():
             unit = " cm" if key.endswith("_position") else "°"
             table.add_row(key, split, *(f"{error:.2f}{unit}" for error in errors.values()))
-    write_json(Path(config.out) / "perception.json", data)
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "perception.json", data)
     console.print(table)
 
 

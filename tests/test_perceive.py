@@ -14,8 +14,8 @@ def call(*arguments):
 
 
 def test_errors_of_both_splits_are_written(untrained, tmp_path):
-    assert call(f"checkpoint={untrained}", "episodes=3", f"out={tmp_path}") == 0
-    data = json.loads((tmp_path / "perception.json").read_text())
+    assert call(f"checkpoint={untrained}", "episodes=3", f"out={tmp_path / 'new'}") == 0
+    data = json.loads((tmp_path / "new" / "perception.json").read_text())
     for split in ("train", "validation"):
         assert set(data[split]) == {"object_position", "object_yaw"}
         for errors in data[split].values():
