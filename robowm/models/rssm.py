@@ -72,9 +72,7 @@ class RSSMConfig:
     pose_slot: bool = True
     privileged: bool = True  # learn from simulator-only targets
     relations: bool = True  # objects seen from goal, hand and each other, beside where they are
-    turn_products: bool = (
-        False  # rotations times rotations and goal: what relations have among others
-    )
+    turn_products: bool = False  # rotations times rotations and goal, which relations have too
     encode_goal: bool = False  # an encoder that is told the goal takes it for what it sees
     image_share: float = 0.125  # of the frames that the picture loss sees
     open_loop_steps: int = 6  # 0 turns the open-loop loss off
