@@ -7,6 +7,7 @@ as JSON inside datasets and checkpoints, and is read from any ``dm_env`` environ
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -141,6 +142,15 @@ class TaskSpec:
     def pose_keys(self) -> tuple[str, ...]:
         """Privileged arrays that form the poses of all objects, in slot order."""
         return tuple(name for name in self.privileged if name.endswith(POSE_SUFFIXES))
+
+    @property
+    def pose_slices(self) -> dict[str, slice]:
+        """Where in the slot each of :attr:`pose_keys` stands."""
+        ends = list(itertools.accumulate(self.privileged[key].size for key in self.pose_keys))
+        return {
+            key: slice(end - self.privileged[key].size, end)
+            for key, end in zip(self.pose_keys, ends, strict=True)
+        }
 
     @classmethod
     def from_env(cls, env: Any) -> TaskSpec:

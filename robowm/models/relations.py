@@ -111,11 +111,10 @@ class Relations(nn.Module):
     def _where(self, spec: TaskSpec) -> Tensor:
         """[N, P] places in the slot of each object's pose; what a shorter pose lacks is one beyond."""
         rows: list[list[int]] = []
-        start = 0
-        for key in spec.pose_keys:
+        for key, at in spec.pose_slices.items():
             if key.endswith("_position"):
                 rows.append([])
-            rows[-1] += range(start, start := start + spec.privileged[key].size)
+            rows[-1] += range(self.pose_size)[at]
         longest = max(map(len, rows))
         return torch.tensor([row + [self.pose_size] * (longest - len(row)) for row in rows])
 

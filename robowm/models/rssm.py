@@ -16,6 +16,7 @@ proprioception.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -349,14 +350,11 @@ class RSSM(nn.Module):
 
     def _turns_in_slot(self) -> list[int]:
         """Where in the slot sines, cosines and axes stand."""
-        places: list[int] = []
-        start = 0
-        for key in self.pose_keys:
-            size = self.spec.privileged[key].size
-            if not key.endswith("position"):
-                places += range(start, start + size)
-            start += size
-        return places
+        slots = range(self.pose_size)
+        turns = (
+            slots[at] for key, at in self.spec.pose_slices.items() if not key.endswith("position")
+        )
+        return list(itertools.chain.from_iterable(turns))
 
     def _normalise(self, name: str, value: Tensor) -> Tensor:
         return (value.float() - getattr(self, f"centre_{name}")) / getattr(self, f"half_{name}")
@@ -531,9 +529,7 @@ class RSSM(nn.Module):
         if POSITION not in self.pose_keys:
             return {}
         half = getattr(self, f"half_{POSITION}")
-        part, end = {}, 0
-        for name in self.pose_keys:
-            part[name] = slice(end, end := end + self.spec.privileged[name].size)
+        part = self.spec.pose_slices
         place, yaw, axis = part[POSITION], part.get(YAW), part.get(ROTATION)
         estimates = {"read": read}
         if self.slot_size:
