@@ -70,6 +70,8 @@ class CollectConfig:
       workers: processes.
       shard_episodes: at most so many in a file; a kill loses the unfinished file of each worker.
       extra_steps: steps recorded after success was held; then the episode is cut short.
+      max_steps: at which an episode is broken off, how it would have ended unknown: glimpses of many
+        starts, from which a model learns to see at a hundredth of the price. None: none is.
       compression: ``gzip``, or ``none``: seven times larger, streamed four times faster.
     """
 
@@ -79,6 +81,7 @@ class CollectConfig:
     workers: int = 2
     shard_episodes: int = 25
     extra_steps: int = 8
+    max_steps: int | None = None
     compression: str = "gzip"
     disturbance: DisturbanceConfig = dataclasses.field(default_factory=DisturbanceConfig)
 
@@ -86,9 +89,9 @@ class CollectConfig:
         """Raise :class:`UserError` on a value that cannot be meant."""
         if self.split not in SPLITS:
             raise unknown("split to collect", self.split, SPLITS)
-        for name in ("episodes", "workers", "shard_episodes"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: give at least 1.")
+        for name in ("episodes", "workers", "shard_episodes", "max_steps"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"{name} is {value}: give at least 1.")
         for name in ("seed", "extra_steps"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name} is {getattr(self, name)}: give 0 or more.")
@@ -155,13 +158,14 @@ def collect_episode(
     disturbance: DisturbanceConfig | None = None,
     extra_steps: int | None = 8,
     driver: Driver | None = None,
+    max_steps: int | None = None,
 ) -> Episode:
     """One episode of ``env``, driven by ``expert`` or ``driver`` and pushed by ``disturbance``.
 
     The labels are the expert's, whoever drives (DAgger, Ross et al. 2011, arXiv:1011.0686).
 
     It ends with the world, at the time limit, or once success has lasted ``extra_steps`` steps
-    (None: goes on to the time limit).
+    (None: goes on to the time limit). Broken off at ``max_steps``, it says so in its ``info``.
     """
     spec = TaskSpec.from_env(env)
     split = str(getattr(env, "split", "train"))
@@ -173,18 +177,22 @@ def collect_episode(
         driver.reset()
     track = _Track(env, step.observation)
     succeeded = 0
-    while not step.last() and (extra_steps is None or succeeded <= extra_steps):
+    done = broken_off = False
+    while not (done or broken_off):
         label = np.asarray(expert.act(step.observation), np.float32)
         action = disturb(label if driver is None else driver.act(step.observation))
         step = env.step(action)
         track.add(step, action, label)
         succeeded = succeeded + 1 if track.success[-1] else 0
+        done = step.last() or (extra_steps is not None and succeeded > extra_steps)
+        broken_off = not done and len(track) == max_steps
     info = {
         "task": spec.task,
         "split": split,
         "seed": seed,
         "noise": disturb.noise,
         "bursts": disturb.bursts,
+        "broken_off": broken_off,
     }
     return track.episode(terminal=step.last() and step.discount == 0.0, info=info)
 
@@ -202,6 +210,9 @@ class _Track:
         self._states: list[Array] = []
         self.success: list[float] = []
         self._look(observation)
+
+    def __len__(self) -> int:
+        return len(self._actions)
 
     def add(self, step: Any, action: Array, label: Array) -> None:
         self._actions.append(action)
@@ -261,6 +272,7 @@ def collect(
         "made_by": "collect",
         "split": config.split,
         "extra_steps": config.extra_steps,
+        **({} if config.max_steps is None else {"max_steps": config.max_steps}),
         "disturbance": dataclasses.asdict(config.disturbance),
         **(settings or {}),
     }
@@ -403,7 +415,13 @@ def _write_shard(job: _Job) -> None:
                 return
             began = time.perf_counter()
             episode = collect_episode(
-                env, expert, seed, config.disturbance, config.extra_steps, driver
+                env,
+                expert,
+                seed,
+                config.disturbance,
+                config.extra_steps,
+                driver,
+                config.max_steps,
             )
             writer.add(episode)
             seconds = time.perf_counter() - began

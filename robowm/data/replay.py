@@ -58,7 +58,7 @@ def align(episode: Episode, discount: float) -> dict[str, Array]:
     cont                  0 in row T of an episode whose world ended, else 1
     is_first              bool, True in row 0
     success               in {0, 1}, at this observation
-    outcome               success at the last observation, in every row
+    outcome               success at the last observation, in every row; NaN where it was broken off
     return                return[t] = reward[t+1] + discount * cont[t+1] * return[t+1]; 0 in row T,
                           also where the episode was cut short: nothing is guessed about what follows
     privileged/NAME       learning targets at this observation
@@ -84,7 +84,9 @@ def align(episode: Episode, discount: float) -> dict[str, Array]:
         "cont": cont,
         "is_first": np.arange(steps + 1) == 0,
         "success": episode.success,
-        "outcome": np.full(steps + 1, episode.success[-1]),
+        "outcome": np.full(
+            steps + 1, np.nan if episode.info.get("broken_off") else episode.success[-1], np.float32
+        ),
         "return": returns.astype(np.float32),
         **{f"privileged/{name}": array for name, array in episode.privileged.items()},
     }

@@ -298,7 +298,11 @@ class RSSM(nn.Module):
         # Scalars.
         losses |= self._scalar_losses(feat, batch, follows)
         outcome = self.outcome_head(feat.detach())[..., 0].float()
-        losses["outcome"] = F.binary_cross_entropy_with_logits(outcome, batch["outcome"])
+        known = ~batch["outcome"].isnan()
+        surprise = F.binary_cross_entropy_with_logits(
+            outcome, batch["outcome"].nan_to_num(), reduction="none"
+        )
+        losses["outcome"] = (surprise * known).sum() / known.sum().clamp(min=1)
 
         # What a planner will ask: several steps without observation.
         ahead: dict[str, Tensor] = {}

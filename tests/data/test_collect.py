@@ -31,7 +31,8 @@ def episode(seed, disturbance=CALM, **options):
 def test_clean_episode_is_the_experts():
     clean = episode(0)
     np.testing.assert_array_equal(clean.actions, clean.expert_actions)
-    assert clean.info == {"task": "point", "split": "train", "seed": 0, "noise": 0.0, "bursts": 0}
+    about = {"task": "point", "split": "train", "seed": 0, "noise": 0.0, "bursts": 0}
+    assert clean.info == {**about, "broken_off": False}
     assert len(clean) == len(clean.rewards) == len(clean.success) - 1
     assert not clean.terminal
     # The state at each step is that of the observation, and the action leads to the next.
@@ -47,6 +48,14 @@ def test_stops_after_success_has_lasted():
     assert stopped.success[first:].all()
     assert len(whole) == PointEnv.time_limit_steps
     np.testing.assert_array_equal(whole.actions[: len(stopped)], stopped.actions)
+
+
+def test_a_glimpse_is_the_beginning_of_an_episode_and_says_that_it_is_broken_off():
+    whole, glimpse = episode(0), episode(0, max_steps=3)
+    assert len(glimpse) == 3
+    assert glimpse.info["broken_off"]
+    np.testing.assert_array_equal(glimpse.actions, whole.actions[:3])
+    assert not episode(0, max_steps=len(whole)).info["broken_off"], "it ended by itself"
 
 
 def test_labels_are_the_experts_at_what_was_seen():
@@ -173,6 +182,7 @@ def test_other_settings_are_refused(collected):
     before = sorted(folder.iterdir())
     for other in (
         dataclasses.replace(config, extra_steps=1),
+        dataclasses.replace(config, max_steps=5),
         dataclasses.replace(config, disturbance=CALM),
         dataclasses.replace(config, split="validation"),
     ):
@@ -189,6 +199,7 @@ def test_other_settings_are_refused(collected):
         {"episodes": 0},
         {"workers": 0},
         {"extra_steps": -1},
+        {"max_steps": 0},
         {"split": "test"},
         {"disturbance": DisturbanceConfig(clean=2.0)},
         {"disturbance": DisturbanceConfig(pause=-1.0)},

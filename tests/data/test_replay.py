@@ -64,6 +64,12 @@ def test_rows_of_an_episode(seed, steps, terminal, discount):
     assert all(array.dtype in (np.float32, np.uint8, np.bool_) for array in rows.values())
 
 
+def test_how_a_broken_off_episode_would_have_ended_is_not_known():
+    episode = random_episode(0, 5, terminal=False)
+    episode.info["broken_off"] = True
+    assert np.isnan(align(episode, GAMMA)["outcome"]).all()
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 40), st.booleans())
 def test_windows(dataset, seed, batch_size, length, streamed):

@@ -63,6 +63,17 @@ def test_loss_is_a_finite_scalar_with_states(model):
     assert not idle, f"the loss does not reach {idle}"
 
 
+def test_an_outcome_that_is_not_known_teaches_nothing(model):
+    batch = random_batch(model.spec, 3, 6)
+    batch["outcome"][1:] = torch.nan
+    assert model.loss(batch)[0].isfinite()
+    batch["outcome"][:] = torch.nan
+    loss, _, _ = model.loss(batch)
+    assert loss.isfinite()
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 def test_is_first_forgets_everything(model):
     batch = random_batch(model.spec, 3, 1)
     obs = {k: batch[k][:, 0] for k in model.spec.observation}
