@@ -16,7 +16,7 @@ from robowm_envs.errors import EnvError, unknown
 from robowm_envs.physics import Physics
 from robowm_envs.randomise import Conditions, Draw
 from robowm_envs.tasks import Goal, Start, Task
-from robowm_envs.tasks.base import HOLD_STEPS
+from robowm_envs.tasks.base import HOLD_STEPS, POSITION_TOLERANCE_M, ROTATION_TOLERANCE_RAD
 
 OBSERVATIONS = ("pixels", "state")
 LIFTED_M = 0.04
@@ -187,11 +187,16 @@ class ManipulationEnv(dm_env.Environment):
             "success": float(self._held >= HOLD_STEPS),
             "position_error_m": position,
             "rotation_error_rad": rotation,
-            "grasped": float(self._grasped),
-            "lifted": float(self._lifted),
-            "dropped": float(self._dropped),
+            "position_fits": float(position <= POSITION_TOLERANCE_M),
+            "rotation_fits": float(rotation <= ROTATION_TOLERANCE_RAD),
             **self.task.metrics(self.physics, self.goal),
         }
+        if self.task.things:
+            metrics |= {
+                "grasped": float(self._grasped),
+                "lifted": float(self._lifted),
+                "dropped": float(self._dropped),
+            }
         if self.task.violation:
             metrics[self.task.violation] = float(self._violated)
         return metrics

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from robowm.evaluation.failures import causes
 from robowm.spec import ROTATION, YAW
 
 # What may happen in an episode, whose share is told where a task knows it.
@@ -128,6 +129,7 @@ def summarise(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "rotation_error_deg": _finite(np.mean, rotation_deg),
         "rotation_error_deg_median": _finite(np.median, rotation_deg),
         **{name: _share(getattr(r, name) for r in results) for name in FLAGS},
+        "causes": causes(results),
         "return": float(np.mean([r.episode_return for r in results])),
         "steps": float(np.mean([r.steps for r in results])),
         "ms_per_action": _finite(np.mean, latency),

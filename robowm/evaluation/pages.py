@@ -46,6 +46,8 @@ def evaluation_page(
         page.section("Success against what it cost", report.plot(drawn))
     if len(rows) > 1:
         page.section("The same starts", _pairs(first["agent"], data["paired"]))
+    if any(row["causes"] for row in rows):
+        page.section("Why episodes failed", _causes(rows))
     if films:
         page.section(
             "Episodes",
@@ -196,6 +198,13 @@ def _pairs(first: str, pairs: Mapping[str, Mapping[str, int]]) -> str:
     return report.table(columns, [[name, *(pair[k] for k in keys)] for name, pair in pairs.items()])
 
 
+def _causes(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A line for each cause of failure, a column for each agent."""
+    found = list(dict.fromkeys(cause for row in rows for cause in row["causes"]))
+    body = [[cause, *(row["causes"].get(cause, 0) for row in rows)] for cause in found]
+    return report.table(["failures", *(row["agent"] for row in rows)], body)
+
+
 def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
     flags = [flag for flag in FLAGS if results[0].get(flag) is not None]
     columns = [
@@ -205,6 +214,7 @@ def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
         "position, cm",
         "rotation, °",
         *flags,
+        "failed",
         "steps",
         "return",
     ]
@@ -222,6 +232,7 @@ def _episodes(results: Sequence[Mapping[str, Any]]) -> str:
                 number(scaled(row["position_error_m"], 100), 1),
                 number(scaled(row["rotation_error_rad"], 57.29578), 1),
                 *("yes" if row[flag] else "no" for flag in flags),
+                row["cause"] or "",
                 row["steps"],
                 number(row["return"], 2),
             ]

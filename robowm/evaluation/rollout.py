@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from robowm.errors import UserError
+from robowm.evaluation.failures import cause
 from robowm.evaluation.metrics import FLAGS
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class EpisodeResult:
       episode_return: sum of rewards.
       success: at the end; ``latched_success`` at any step.
       position_error_m, rotation_error_rad: at the end, NaN where the task has none.
+      position_fits, rotation_fits: at the end, whether these errors are small enough for success.
       grasped, lifted, dropped: at any step, None where the task has none.
       entered, out_of_order: what some tasks forbid, at any step.
       steps: actions taken.
@@ -59,6 +61,8 @@ class EpisodeResult:
     latched_success: bool
     position_error_m: float
     rotation_error_rad: float
+    position_fits: bool
+    rotation_fits: bool
     grasped: bool | None
     lifted: bool | None
     dropped: bool | None
@@ -76,6 +80,7 @@ class EpisodeResult:
             if field.name not in ("latency_ms", "actions")
         }
         row["return"] = row.pop("episode_return")
+        row["cause"] = cause(self)
         row["ms_per_action"] = float(self.latency_ms.mean()) if self.steps else math.nan
         return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
 
@@ -138,6 +143,8 @@ class _Log:
             latched_success=self._latched,
             position_error_m=float(final.get("position_error_m", math.nan)),
             rotation_error_rad=float(final.get("rotation_error_rad", math.nan)),
+            position_fits=final.get("position_fits", 0.0) > 0.5,
+            rotation_fits=final.get("rotation_fits", 0.0) > 0.5,
             steps=steps,
             latency_ms=np.asarray(self._latency),
             actions=np.asarray(self._actions, np.float32).reshape(steps, -1),

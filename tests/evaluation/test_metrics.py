@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats  # dm-control brings it
 
+from robowm.evaluation.failures import cause
 from robowm.evaluation.metrics import (
     bootstrap_mean,
     paired,
@@ -93,6 +95,8 @@ def result(seed, success, latched=True, rotation=math.nan, dropped=None, ms=(1.0
         latched_success=latched,
         position_error_m=0.01 * (seed + 1),
         rotation_error_rad=rotation,
+        position_fits=success,
+        rotation_fits=success,
         grasped=True,
         lifted=success,
         dropped=dropped,
@@ -114,6 +118,28 @@ def test_summary_adds_up():
     assert summary["ms_per_action"] == 2
     assert [row["seed"] for row in summary["episode_results"]] == [0, 1, 2, 3]
     assert "actions" not in summary["episode_results"][0]
+
+
+@pytest.mark.parametrize(
+    ("happened", "expected"),
+    [
+        ({"success": True, "entered": True}, None),
+        ({"entered": True, "grasped": False}, "entered what is kept out of"),
+        ({"out_of_order": True, "position_fits": True}, "out of order"),
+        ({"grasped": False}, "never grasped"),
+        ({"position_fits": True, "rotation_fits": True}, "in place, but not let go or not at rest"),
+        ({"dropped": True}, "dropped"),
+        ({}, "never lifted"),
+        ({"lifted": True, "rotation_fits": True}, "off its place"),
+        ({"lifted": True, "position_fits": True}, "turned wrong"),
+        ({"lifted": True}, "off its place and turned wrong"),
+        ({"grasped": None, "lifted": None, "rotation_fits": True}, "off its place"),
+    ],
+)
+def test_the_cause_of_a_failure_is_what_was_missing_first(happened, expected):
+    episode = dataclasses.replace(result(0, False), **happened)
+    assert cause(episode) == expected
+    assert summarise([episode])["causes"] == ({} if expected is None else {expected: 1})
 
 
 def test_degrees_and_missing_rotations():
