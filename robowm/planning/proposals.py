@@ -6,12 +6,12 @@ better in imagination. The model judges between them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from robowm.behaviour.protocol import Policy
+from robowm.behaviour.protocol import ActionDistribution, Policy
 
 
 class Proposals:
@@ -27,25 +27,33 @@ class Proposals:
         """Which policy each of ``count`` futures follows: [N], in turn."""
         return torch.arange(count) % len(self)
 
+    def modes(self, feat: Tensor, owner: Tensor) -> Tensor:
+        """Mode [B * N, A] of the policy that each row follows: feat [B * N, F], owner [N]."""
+        return self._followed(feat, owner, lambda proposal: proposal.mode()[None])[0]
+
     def act(self, feat: Tensor, owner: Tensor) -> tuple[Tensor, Tensor]:
-        """Mode and sample [B * N, A] of the policy that each row follows: feat [B * N, F], owner [N]."""
+        """Mode and sample, as :meth:`modes`."""
+        mode, sample = self._followed(
+            feat, owner, lambda proposal: torch.stack([proposal.mode(), proposal.sample()])
+        )
+        return mode, sample
+
+    def _followed(
+        self, feat: Tensor, owner: Tensor, read: Callable[[ActionDistribution], Tensor]
+    ) -> Tensor:
+        """[K, B * N, A]: the K things that ``read`` finds, of each row's own policy."""
         rows = feat.unflatten(0, (-1, len(owner)))
-        modes: list[Tensor] = []
-        samples: list[Tensor] = []
+        found: list[Tensor] = []
         order: list[Tensor] = []
         for index, policy in enumerate(self.policies):
             mine = (owner == index).nonzero()[:, 0]
             if not len(mine):
                 continue
             proposal = policy(rows[:, mine.to(rows.device)].flatten(0, 1))
-            modes.append(proposal.mode().float().unflatten(0, (-1, len(mine))))
-            samples.append(proposal.sample().float().unflatten(0, (-1, len(mine))))
+            found.append(read(proposal).float().unflatten(1, (-1, len(mine))))
             order.append(mine)
         back = torch.cat(order).argsort().to(feat.device)
-        return (
-            torch.cat(modes, 1)[:, back].flatten(0, 1),
-            torch.cat(samples, 1)[:, back].flatten(0, 1),
-        )
+        return torch.cat(found, 2)[:, :, back].flatten(1, 2)
 
     def lacking(self, feat: Tensor, action: Tensor) -> Tensor:
         """[B] nats that ``action`` is less likely than the mode, for the policy to which it is nearest."""

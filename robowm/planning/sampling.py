@@ -291,7 +291,7 @@ class SamplingPlanner:
         owner = proposals.owners(len(proposals))
 
         def modes(_: int, current: State) -> Tensor:
-            return proposals.act(self.model.feat(current), owner)[0]
+            return proposals.modes(self.model.feat(current), owner)
 
         def cost(_: State, __: Tensor, step: Step) -> Tensor:
             return zone.cost(step.state)
