@@ -97,6 +97,7 @@ def train(group: parallel.Group, config: Train) -> Result:
         memory_limit_gib=config.replay.memory_limit_gib,
         discount=config.replay.discount,
         added=Path(config.out) / "online",
+        labelled=config.replay.labelled,
     )
     randomness.seed_all(config.learning.seed)
     model, behaviours = build(config.model, config.behaviour, spec)

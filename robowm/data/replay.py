@@ -39,10 +39,13 @@ class ReplayConfig:
     Attributes:
       memory_limit_gib: of episodes kept in memory; the pictures of the rest are read from disk.
       discount: gamma of ``return``.
+      labelled: share of the episodes, drawn by the replay's seed, that keep their privileged labels; in
+        the others these are NaN, as where nobody measured a pose.
     """
 
     memory_limit_gib: float = 3.0
     discount: float = 0.97
+    labelled: float = 1.0
 
 
 def align(episode: Episode, discount: float) -> dict[str, Array]:
@@ -113,7 +116,7 @@ class SequenceReplay:
       datasets: one, or several of the same task, or of tasks that show and take the same arrays.
       batch_size, length: B and L.
       seed: of the draws.
-      memory_limit_gib, discount: see :class:`ReplayConfig`.
+      memory_limit_gib, discount, labelled: see :class:`ReplayConfig`.
       added: folder for the episodes that :meth:`add` takes; needed for it alone.
     """
 
@@ -126,6 +129,7 @@ class SequenceReplay:
         memory_limit_gib: float = 3.0,
         discount: float = 0.97,
         added: Path | None = None,
+        labelled: float = 1.0,
     ):
         datasets = [datasets] if isinstance(datasets, Dataset) else list(datasets)
         if not datasets or batch_size < 1 or length < 1 or memory_limit_gib < 0:
@@ -135,12 +139,15 @@ class SequenceReplay:
             )
         if not 0 <= discount <= 1:
             raise UserError(f"the discount is {discount}: choose from 0 to 1.")
+        if not 0 <= labelled <= 1:
+            raise UserError(f"replay.labelled is {labelled}: choose a share from 0 to 1.")
         self.spec: TaskSpec = datasets[0].spec
         self.batch_size, self.length, self.discount = batch_size, length, discount
         self._limit = int(memory_limit_gib * GIB)
         self._bytes = 0
         self._shards = OpenShards()
         self._added_to = added
+        self._seed, self._labelled = seed, labelled
         self._episodes: list[_Rows] = []
         self._ends = np.zeros(0, np.int64)  # row at which each episode ends, counted over all
         self._rng = np.random.default_rng(seed)
@@ -244,6 +251,10 @@ class SequenceReplay:
         pictures = [self.spec.observation[name].size for name in self.spec.images]
         fits = self._bytes + (stored.length + 1) * sum(pictures) <= self._limit or not pictures
         arrays = align(stored.load(images=fits, states=False), self.discount)
+        if np.random.default_rng([self._seed, len(self._episodes)]).random() >= self._labelled:
+            for name in arrays:
+                if name.startswith("privileged/"):
+                    arrays[name] = np.full_like(arrays[name], np.nan)
         self._episodes.append(_Rows(arrays, None if fits else stored))
         self._bytes += _nbytes(arrays)
         self._ends = np.append(self._ends, self.rows + stored.length + 1)

@@ -282,15 +282,16 @@ class RSSM(nn.Module):
             )
 
         # Pose and proprioception.
-        pose = self._target_pose(batch)
+        pose, told = self._target_pose(batch, pose_read, states)
         slot_target = torch.cat([pose, proprio], -1) if self.slot_size else pose[..., :0]
         vector_target = torch.cat([pose, proprio], -1)
         if vector_target.shape[-1]:
             losses["vector"] = _huber(self._vector(states), vector_target).mean()
         if self.pose_size:
-            losses["pose"] = _huber(pose_read, pose).mean()
+            error = _huber(pose_read, pose)
             if self.slot_size:
-                losses["pose"] += _huber(states["slot"][..., : self.pose_size], pose).mean()
+                error = error + _huber(states["slot"][..., : self.pose_size], pose)
+            losses["pose"] = (error * told).sum() / told.sum().clamp(min=1)
         if self.slot_size:
             error = _huber(slot_prior, slot_target, self.slot_weight) * follows
             losses["pose"] = losses.get("pose", feat.new_zeros(())) + error.mean()
@@ -318,7 +319,7 @@ class RSSM(nn.Module):
         metrics["posterior_entropy"] = -(log_post.exp() * log_post).sum((-1, -2)).detach().mean()
         if self.pose_size:
             metrics |= self._pose_errors(
-                pose_read.detach(), states, slot_prior.detach(), pose, follows
+                pose_read.detach(), states, slot_prior.detach(), pose, follows, told
             )
         return total, metrics, states
 
@@ -366,10 +367,18 @@ class RSSM(nn.Module):
     def _restore(self, name: str, value: Tensor) -> Tensor:
         return value * getattr(self, f"half_{name}") + getattr(self, f"centre_{name}")
 
-    def _target_pose(self, batch: Batch) -> Tensor:
-        like = batch["prev_action"]
-        parts = [self._normalise(k, batch[f"privileged/{k}"]) for k in self.pose_keys]
-        return torch.cat(parts, -1) if parts else like.new_zeros(*like.shape[:2], 0)
+    def _target_pose(self, batch: Batch, read: Tensor, states: State) -> tuple[Tensor, Tensor]:
+        """[B, T, P], and [B, T] whether it was told. What was not is what the model itself believes:
+        the prediction of a step is then held against what was seen after it.
+        """
+        if not self.pose_keys:
+            return read, read.new_zeros(read.shape[:2])
+        truth = torch.cat(
+            [self._normalise(k, batch[f"privileged/{k}"]) for k in self.pose_keys], -1
+        )
+        told = ~truth.isnan().any(-1, keepdim=True)
+        believed = states["slot"][..., : self.pose_size] if self.slot_size else read
+        return torch.where(told, truth.nan_to_num(), believed.detach()), told[..., 0].float()
 
     def _noise(self, rows: int) -> Tensor:
         shape = (rows, self.config.stoch, self.config.classes)
@@ -476,7 +485,9 @@ class RSSM(nn.Module):
         }
         if self.contact_size:
             target = torch.cat([batch[f"privileged/{k}"] for k in self.contact_keys], -1)
-            errors = bce(flags[..., 2:], target.clamp(0, 1), reduction="none")
+            told = ~target.isnan()
+            target = target.nan_to_num().clamp(0, 1)
+            errors = bce(flags[..., 2:], target, reduction="none") * told
             losses["contact"] = errors.sum(-1)
         return {k: (v * weight).mean() for k, v in losses.items()}
 
@@ -527,10 +538,16 @@ class RSSM(nn.Module):
         return out
 
     def _pose_errors(
-        self, read: Tensor, states: State, prior: Tensor, truth: Tensor, follows: Tensor
+        self,
+        read: Tensor,
+        states: State,
+        prior: Tensor,
+        truth: Tensor,
+        follows: Tensor,
+        told: Tensor,
     ) -> dict[str, Tensor]:
         """Median errors of the first object, cm and degrees: encoder, posterior, one-step prior."""
-        if POSITION not in self.pose_keys:
+        if POSITION not in self.pose_keys or not (told * follows).any():
             return {}
         half = getattr(self, f"half_{POSITION}")
         part = self.spec.pose_slices
@@ -539,13 +556,14 @@ class RSSM(nn.Module):
         if self.slot_size:
             estimates |= {"posterior": states["slot"].detach(), "prior": prior}
         metrics = {}
+        told = told > 0
         for name, value in estimates.items():
-            error = 100 * ((value[..., place] - truth[..., place]) * half).norm(dim=-1)
-            if name == "prior":
-                error = error[follows > 0]
+            known = told & (follows > 0) if name == "prior" else told
+            value, wanted = value[known], truth[known]
+            error = 100 * ((value[..., place] - wanted[..., place]) * half).norm(dim=-1)
             metrics[f"position_error_cm/{name}"] = error.median()
             if yaw is not None:
-                got, want = value[..., yaw], truth[..., yaw]
+                got, want = value[..., yaw], wanted[..., yaw]
                 turn = torch.atan2(
                     got[..., 0] * want[..., 1] - got[..., 1] * want[..., 0], (got * want).sum(-1)
                 )
@@ -553,7 +571,7 @@ class RSSM(nn.Module):
                     turn.abs().median() / self.spec.yaw_order
                 )
             if axis is not None:
-                got, want = value[..., axis], truth[..., axis]
+                got, want = value[..., axis], wanted[..., axis]
                 turn = torch.atan2(torch.linalg.cross(got, want).norm(dim=-1), (got * want).sum(-1))
                 metrics[f"rotation_error_deg/{name}"] = torch.rad2deg(turn.median())
         return metrics

@@ -70,6 +70,20 @@ def test_how_a_broken_off_episode_would_have_ended_is_not_known():
     assert np.isnan(align(episode, GAMMA)["outcome"]).all()
 
 
+def test_a_share_of_the_episodes_keeps_its_labels(dataset):
+    def labels(share):
+        batch = replay_of(dataset, batch_size=64, length=1, labelled=share).sample()
+        return torch.cat([v.flatten(1) for k, v in batch.items() if k.startswith("privileged/")], 1)
+
+    assert labels(1.0).isfinite().all()
+    assert labels(0.0).isnan().all()
+    told = labels(0.5).isfinite()
+    assert told.any() and not told.all()
+    assert (told.all(1) | ~told.any(1)).all(), "an episode has all of its labels or none"
+    with pytest.raises(UserError, match="labelled"):
+        replay_of(dataset, labelled=2.0)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 40), st.booleans())
 def test_windows(dataset, seed, batch_size, length, streamed):

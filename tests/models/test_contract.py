@@ -74,6 +74,26 @@ def test_an_outcome_that_is_not_known_teaches_nothing(model):
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+def test_it_learns_where_some_or_all_labels_are_missing(model):
+    batch = random_batch(model.spec, 3, 6)
+    labels = [name for name in batch if name.startswith("privileged/")]
+    assert labels
+    losses = []
+    for kept in (1, 0):
+        given = dict(batch)
+        for name in labels:
+            given[name] = batch[name].clone()
+            given[name][kept:] = torch.nan
+        model.zero_grad()
+        torch.manual_seed(0)
+        loss, metrics, _ = model.loss(given)
+        loss.backward()
+        assert all(torch.as_tensor(v).isfinite().all() for v in metrics.values())
+        assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+        losses.append(loss.item())
+    assert losses[0] != losses[1], "the labels that are there teach something"
+
+
 def test_is_first_forgets_everything(model):
     batch = random_batch(model.spec, 3, 1)
     obs = {k: batch[k][:, 0] for k in model.spec.observation}

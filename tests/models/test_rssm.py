@@ -134,7 +134,7 @@ def test_the_slot_holds_every_object_and_errors_are_the_first_ones():
     read[:, :3], read[:, 3:5] = 1.0, torch.tensor([1.0, 0.0])  # all amiss, of the base
     read[:, 5] = 0.1
     states = {"slot": read}
-    errors = model._pose_errors(read, states, read, truth, torch.ones(4))
+    errors = model._pose_errors(read, states, read, truth, torch.ones(4), torch.ones(4))
     assert float(errors["position_error_cm/read"]) == pytest.approx(100 * 0.1 * 0.3)
     assert float(errors["rotation_error_deg/read"]) == 0.0
     loss, _, _ = model.loss(random_batch(spec, 2, 5))
@@ -150,7 +150,7 @@ def test_the_rotation_error_of_an_object_with_ends_is_that_of_its_axis():
     truth[:, 8] = 1.0
     read = truth.clone()
     read[:, 8:] = torch.tensor([0.0, 0.0, 0.5])  # a right angle off, and too short
-    errors = model._pose_errors(read, {"slot": truth}, truth, truth, torch.ones(4))
+    errors = model._pose_errors(read, {"slot": truth}, truth, truth, torch.ones(4), torch.ones(4))
     assert float(errors["rotation_error_deg/read"]) == pytest.approx(90.0)
     assert float(errors["rotation_error_deg/posterior"]) == 0.0
     loss, metrics, _ = model.loss(random_batch(spec, 2, 5))
