@@ -22,6 +22,8 @@ from robowm.errors import UserError, unknown
 from robowm.planning.agent import BeliefAgent
 from robowm.spec import TaskSpec
 
+MISTAKEN = "mistaken"  # the driver that was not learned
+
 
 @dataclasses.dataclass
 class Collect(CollectConfig):
@@ -29,8 +31,9 @@ class Collect(CollectConfig):
 
     Attributes:
       push: object or arm, to be knocked against once in the middle of each episode.
-      driver: actor or cloning of ``checkpoint``, to act in the expert's place: what it does wrong is
-        then in the data, with what the expert would have done.
+      driver: who acts in the expert's place: actor or cloning of ``checkpoint``, or mistaken, an expert
+        that for a while follows another goal (``sort``: another order). What it does wrong is then in
+        the data, with what the expert would have done.
       out: folder of the data; one that holds some already is completed.
     """
 
@@ -79,7 +82,8 @@ def main(config: Collect) -> None:
         bar = Bar(progress, config.episodes)
         made_with: dict[str, Any] = {"environment": task}
         if driver is not None:
-            made_with["driver"] = [config.driver, Path(str(config.checkpoint)).name]
+            learned = [Path(config.checkpoint).name] if config.checkpoint else []
+            made_with["driver"] = [config.driver, *learned]
         dataset = collect(make_env, Expert, config, config.out, made_with, bar, driver)
         seconds = progress.tasks[0].finished_time or 0.0
     if bar.episodes:
@@ -98,8 +102,12 @@ def driver_of(config: Collect) -> MakeDriver | None:
     """Who acts in the expert's place; raises UserError on one that cannot."""
     if config.driver is None:
         return None
+    if config.driver == MISTAKEN:
+        from robowm_envs.expert import MistakenExpert
+
+        return MistakenExpert
     if config.driver not in agents.POLICIES:
-        raise unknown("driver", config.driver, agents.POLICIES)
+        raise unknown("driver", config.driver, (*agents.POLICIES, MISTAKEN))
     if config.checkpoint is None:
         raise UserError(f"driver={config.driver} was learned: give checkpoint=DIR as well.")
     agents.load(config.checkpoint)

@@ -39,6 +39,7 @@ YAW_REACH_RAD = scene.YAW_LIMIT_RAD - 0.02
 # How far beyond it a turn may end that has almost come there: an object that yields a little in the
 # grasp would else change the side to turn to, again and again.
 OVERREACH_RAD = 0.06
+_MISTAKES = 9  # keeps its draws apart from others of the same episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +234,46 @@ class Expert:
         is_open = np.clip((physics.gripper_width() - 0.055) / 0.012, 0.0, 1.0)
         rise = is_open * max(0.0, RETREAT_M - physics.hand_position()[2])
         return _action(np.array([0.0, 0.0, rise]), 0.0, closed=False)
+
+
+class MistakenExpert:
+    """An expert that for a while takes the goal for another: it drives where data shall show what
+    that costs and how it is mended, while the labels are those of an :class:`Expert`.
+
+    A model that has only seen things done in the right order cannot know that another one is worse.
+    """
+
+    def __init__(self, env: ManipulationEnv):
+        self._env, self._expert = env, Expert(env)
+
+    def reset(self) -> None:
+        """Draw, from the episode's number, the goal to mistake this one for, and when."""
+        env = self._env
+        rng = np.random.default_rng([env.episode, _MISTAKES])
+        mistaken = env.task.mistaken(env.goal, rng)
+        if mistaken is None:
+            raise EnvError(
+                f"task {env.name!r} has no goal that could be mistaken for another: let somebody else "
+                "drive."
+            )
+        self._mistaken = mistaken
+        latest = (
+            0 if rng.random() < 0.5 else env.time_limit_steps // 4
+        )  # the quarter that an episode takes
+        self._begin = int(rng.integers(latest + 1))
+        self._end = self._begin + int(rng.integers(10, 61))
+        self._step = 0
+
+    def act(self, observation: dict[str, np.ndarray] | None = None) -> np.ndarray:
+        """The action float32 [A] in [-1, 1] that fits the present state, and the goal or its other."""
+        env, goal = self._env, self._env.goal
+        if self._begin <= self._step < self._end:
+            env.goal = self._mistaken
+        self._step += 1
+        try:
+            return self._expert.act(observation)
+        finally:
+            env.goal = goal
 
 
 def _nearest(yaw: float, turn: float, overreach: float) -> float:

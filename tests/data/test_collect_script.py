@@ -38,6 +38,7 @@ def test_collects_then_has_nothing_left_to_do(tmp_path, capfd):
         (["driver=expert", "checkpoint=reach"], "cloning"),
         (["driver=cloning"], "checkpoint=DIR"),
         (["driver=cloning", "checkpoint=grasp"], "the task"),
+        (["driver=mistaken"], "no goal that could be mistaken"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path, capfd, settings, said):

@@ -12,7 +12,7 @@ import pytest
 import robowm_envs
 from robowm_envs import geometry, randomise
 from robowm_envs.env import SPOILT, ManipulationEnv
-from robowm_envs.expert import Expert
+from robowm_envs.expert import Expert, MistakenExpert
 from robowm_envs.objects import BASE, CAPPED_BAR
 from robowm_envs.randomise import Draw
 from robowm_envs.tasks.base import AREA_HIGH_M, AREA_LOW_M, HOLD_STEPS
@@ -374,6 +374,23 @@ def test_another_order_is_remembered_and_is_no_success(sort: ManipulationEnv):
     assert sort.metrics()["out_of_order"] == 0.0
     assert max(play_in_order(sort, sort.goal.order)) > 0.99
     assert sort.metrics()["success"] == 1.0 and sort.metrics()["out_of_order"] == 0.0
+
+
+def test_a_mistaken_expert_takes_the_wrong_bar_and_leaves_the_goal_as_it_was(sort: ManipulationEnv):
+    mistaken, right = MistakenExpert(sort), Expert(sort)
+    violations = 0
+    for seed in range(8):
+        sort.reset(seed=seed)
+        mistaken.reset()
+        goal, differ = sort.goal, 0
+        for _ in range(sort.time_limit_steps // 2):
+            label, action = right.act(), mistaken.act()
+            differ += not np.array_equal(label, action)
+            sort.step(action)
+            assert sort.goal is goal
+        assert differ <= 60
+        violations += sort.metrics()["out_of_order"] > 0.5
+    assert violations >= 3
 
 
 def test_pushing_out_of_order_is_allowed(sort: ManipulationEnv):

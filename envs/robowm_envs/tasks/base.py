@@ -114,6 +114,10 @@ class Task(abc.ABC):
         """Whether this moment is the :attr:`violation`, after which no success counts any more."""
         return False
 
+    def mistaken(self, goal: Goal, rng: np.random.Generator) -> Goal | None:
+        """Another goal that somebody might take this one for; None where there is none."""
+        return None
+
     def constraints(self, physics: Physics, goal: Goal) -> dict[str, np.ndarray]:
         """What a planner is told beside the goal; see ``ManipulationEnv.constraints``."""
         return {}

@@ -125,6 +125,12 @@ class Sort(base.Task):
             waits = waits or not self.is_placed(i, physics, goal)
         return False
 
+    def mistaken(self, goal: base.Goal, rng: np.random.Generator) -> Places:
+        """The same places in another order, in which none has the rank that it should have."""
+        assert isinstance(goal, Places)
+        by = int(rng.integers(1, len(goal.order)))
+        return dataclasses.replace(goal, order=goal.order[by:] + goal.order[:by])
+
     def metrics(self, physics: Physics, goal: base.Goal) -> dict[str, float]:
         """``placed``: the share of bars that lie at their goals."""
         return {
