@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -224,6 +224,11 @@ class TaskSpec:
                 f"a task specification is incomplete ({error}): it was written by another version; "
                 "collect the data or train the checkpoint again."
             ) from error
+
+    def showing(self, images: Collection[str]) -> TaskSpec:
+        """The same without the pictures that are not among ``images``."""
+        kept = {k: v for k, v in self.observation.items() if not v.is_image or k in images}
+        return dataclasses.replace(self, observation=kept)
 
     def looks_like(self, other: TaskSpec) -> bool:
         """Whether both show and take the same arrays within the same bounds, whatever they ask for."""

@@ -87,8 +87,9 @@ def train(group: parallel.Group, config: Train) -> Result:
     datasets = [open_dataset(folder) for folder in folders]
     if not datasets:
         raise UserError("data is empty: give a folder that collect.py wrote, or a list of them.")
+    wanted = images_for(datasets[0].spec, config.task, folders[0])
+    datasets = [dataset.showing(wanted) for dataset in datasets]
     spec = datasets[0].spec
-    check_task(spec, config.task, folders[0])
     replay = SequenceReplay(
         datasets,
         batch_size=config.learning.batch_size,
@@ -148,8 +149,8 @@ def online_collector(config: Train, trained: agents.Trained) -> OnlineCollector:
     return OnlineCollector(env, Expert, make_driver, online.disturbance, online.seed)
 
 
-def check_task(spec: TaskSpec, task: TaskConfig, data: str) -> None:
-    """Raise where ``data`` was collected from another task, or seen otherwise."""
+def images_for(spec: TaskSpec, task: TaskConfig, data: str) -> list[str]:
+    """The pictures to learn from; raises where ``data`` is of another task, or lacks some of them."""
     if spec.task != task.name:
         raise UserError(
             f"{data} holds episodes of {spec.task!r}, not of {task.name!r}: give task={spec.task} or "
@@ -157,11 +158,12 @@ def check_task(spec: TaskSpec, task: TaskConfig, data: str) -> None:
         )
     cameras = task.cameras if task.observation == "pixels" else []
     wanted = sorted(f"image_{camera}" for camera in cameras)
-    if wanted != sorted(spec.images):
+    if not set(wanted) <= set(spec.images) or bool(wanted) != bool(spec.images):
         raise UserError(
             f"{data} shows {', '.join(sorted(spec.images)) or 'no images'}, but task.observation and "
             f"task.cameras ask for {', '.join(wanted) or 'none'}: collect with the same settings."
         )
+    return wanted
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ import dataclasses
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,12 @@ class Dataset:
     @property
     def steps(self) -> int:
         return sum(episode.length for episode in self.episodes)
+
+    def showing(self, images: Collection[str]) -> Dataset:
+        """The same without the pictures that are not among ``images``."""
+        spec = self.spec.showing(images)
+        episodes = tuple(dataclasses.replace(one, spec=spec) for one in self.episodes)
+        return dataclasses.replace(self, spec=spec, episodes=episodes)
 
 
 def open_dataset(path: str | Path) -> Dataset:

@@ -135,11 +135,19 @@ def test_training_begins_with_what_fits_of_another_task(data, tmp_path, caplog):
     assert {name for name in same if name.startswith("model.")} <= set(lent)
 
 
+def test_a_camera_less_than_the_data_has(data, tmp_path):
+    assert train(data, tmp_path, "learning.updates=2", "task.cameras=[front]") == 0
+    saved = checkpoint.load(tmp_path)
+    assert saved.spec.images == ("image_front",)
+    assert not [name for name in saved.weights if "wrist" in name]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         (["task=grasp"], "holds episodes of 'reach', not of 'grasp'"),
-        (["task.cameras=[front]"], "task.cameras ask for image_front"),
+        (["task.cameras=[side]"], "task.cameras ask for image_side"),
+        (["task.observation=state"], "ask for none"),
         (["data=nowhere"], "there is no data at nowhere"),
         (["learning.batchsize=3"], "did you mean learning.batch_size"),
     ],
