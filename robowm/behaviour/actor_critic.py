@@ -141,8 +141,8 @@ class ActorCritic(nn.Module):
         feats, actions, rewards, conts = [model.feat(state)], [], [], []
         for _ in range(c.horizon):
             action = self.policy(feats[-1]).sample()
-            state, reward, cont = model.step(state, action, sample=True)
-            feats.append(model.feat(state))
+            state, reward, cont, feat = model.step(state, action, sample=True)
+            feats.append(feat)
             actions.append(action)
             rewards.append(reward)
             conts.append(cont)

@@ -343,5 +343,5 @@ def _predicted_returns(
     model: WorldModel, state: State, actions: NDArray[np.float32], discount: float
 ) -> NDArray[np.float64]:
     sequences: Tensor = torch.as_tensor(actions, device=_device(model))[None]  # [1, N, H, A]
-    returns = score(rollout(model, state, sequences), model, discount=discount)  # [1, N]
+    returns = score(rollout(model, state, sequences), discount=discount)  # [1, N]
     return returns[0].double().cpu().numpy()

@@ -18,11 +18,13 @@ Batch = Mapping[str, Tensor]
 
 
 class Step(NamedTuple):
-    """One imagined step: the next state, and the reward and continuation of arriving there."""
+    """One imagined step: the next state, the reward and continuation of arriving there, and what
+    ``feat`` reads of it, which the model had to know for these."""
 
     state: State
     reward: Tensor  # [B]
     cont: Tensor  # [B] in [0, 1]
+    feat: Tensor  # [B, F]
 
 
 @runtime_checkable

@@ -208,10 +208,10 @@ class RSSM(nn.Module):
             logits = self.prior_head(deter).unflatten(-1, (self.config.stoch, -1))
             stoch = one_hot(logits).flatten(-2)
             state = {"deter": deter, "stoch": stoch, "slot": slot, "goal": state["goal"]}
-        scalars = self._scalars(self.feat(state))
-        return Step(
-            state, self._reward(scalars), torch.sigmoid(self.flag_head(scalars)[:, 0].float())
-        )
+        feat = self.feat(state)
+        scalars = self._scalars(feat)
+        cont = torch.sigmoid(self.flag_head(scalars)[:, 0].float())
+        return Step(state, self._reward(scalars), cont, feat)
 
     def feat(self, state: State) -> Tensor:
         slot, goal = state["slot"], state["goal"]

@@ -15,7 +15,9 @@ from torch import Tensor
 from robowm.behaviour.protocol import Critic
 from robowm.models.protocol import Objective, State, WorldModel, repeat_state
 
-Act = Callable[[int, State], Tensor]  # (t, state with B * N rows) -> actions [B * N, A]
+# Rows are B * N; feat is what the model's ``feat`` reads of a state.
+Act = Callable[[int, Tensor], Tensor]  # (t, feat [rows, F]) -> actions [rows, A]
+Charge = Callable[[Tensor, Tensor], Tensor]  # (feat, action) -> [rows], taken off the objective
 
 
 @dataclasses.dataclass
@@ -24,16 +26,17 @@ class Rollout:
 
     Attributes:
       actions: [B, N, H, A].
-      objective: [B, N, H], of each step; the model's reward where no objective was given.
+      objective: [B, N, H], of each step, less what it was charged; the model's reward where no
+        objective was given.
       cont: [B, N, H], probability that the episode goes on after each step.
-      final: the last state; row ``b * N + n`` is future n of belief b.
+      final: what ``feat`` reads of the last state [B * N, F]; row ``b * N + n`` is future n of belief b.
       states: the H states after each action, if they were asked for, else empty.
     """
 
     actions: Tensor
     objective: Tensor
     cont: Tensor
-    final: State
+    final: Tensor
     states: list[State]
 
 
@@ -44,16 +47,20 @@ def unroll(
     samples: int,
     horizon: int,
     objective: Objective | None = None,
+    charge: Charge | None = None,
     keep_states: bool = False,
 ) -> Rollout:
     """Repeat each of the B rows of ``state`` N = ``samples`` times and step H = ``horizon`` times."""
     current = repeat_state(state, samples) if samples > 1 else state
+    feat = model.feat(state).repeat_interleave(samples, 0)
     actions, objectives, conts, states = [], [], [], []
     for t in range(horizon):
-        action = act(t, current)  # [B * N, A]
+        action = act(t, feat)  # [B * N, A]
         step = model.step(current, action)
         gain = step.reward if objective is None else objective(current, action, step)
-        current = step.state
+        if charge is not None:
+            gain = gain - charge(feat, action)
+        current, feat = step.state, step.feat
         actions.append(action)
         objectives.append(gain)
         conts.append(step.cont)
@@ -63,7 +70,7 @@ def unroll(
     def stacked(rows: list[Tensor]) -> Tensor:
         return torch.stack(rows, 1).float().unflatten(0, (-1, samples))
 
-    return Rollout(stacked(actions), stacked(objectives), stacked(conts), current, states)
+    return Rollout(stacked(actions), stacked(objectives), stacked(conts), feat, states)
 
 
 def rollout(
@@ -71,12 +78,15 @@ def rollout(
     state: State,
     actions: Tensor,
     objective: Objective | None = None,
+    charge: Charge | None = None,
     keep_states: bool = False,
 ) -> Rollout:
     """Imagine the given sequences [B, N, H, A] from the B rows of ``state``."""
     columns = actions.flatten(0, 1).unbind(1)  # H times [B * N, A]
     samples, horizon = actions.shape[1:3]
-    return unroll(model, state, lambda t, _: columns[t], samples, horizon, objective, keep_states)
+    return unroll(
+        model, state, lambda t, _: columns[t], samples, horizon, objective, charge, keep_states
+    )
 
 
 def ensemble_value(values: Tensor, value: str = "min", std_penalty: float = 1.0) -> Tensor:
@@ -93,7 +103,6 @@ def ensemble_value(values: Tensor, value: str = "min", std_penalty: float = 1.0)
 
 def score(
     imagined: Rollout,
-    model: WorldModel,
     critic: Critic | None = None,
     discount: float = 0.99,
     value: str = "min",
@@ -108,7 +117,7 @@ def score(
     weight = (discount * imagined.cont).cumprod(-1)  # weight of what comes after each step
     total = imagined.objective[..., 0] + (weight[..., :-1] * imagined.objective[..., 1:]).sum(-1)
     if critic is not None:
-        values = critic(model.feat(imagined.final))  # [E, B * N]
+        values = critic(imagined.final)  # [E, B * N]
         final = ensemble_value(values, value, value_std_penalty)
         total = total + weight[..., -1] * final.view_as(total)
     return total

@@ -31,7 +31,7 @@ from robowm.models.protocol import (
     gather_state,
 )
 from robowm.planning.gate import Gate
-from robowm.planning.imagine import Rollout, rollout, score, unroll
+from robowm.planning.imagine import Charge, Rollout, rollout, score, unroll
 from robowm.planning.keep_out import KeepOut, Zone
 from robowm.planning.proposals import Proposals
 from robowm.planning.protocol import Plan
@@ -249,10 +249,8 @@ class SamplingPlanner:
         if proposals:
             owner = torch.cat([proposals.owners(n) for n in (modes, given - modes, count - given)])
 
-        def act(t: int, current: State) -> Tensor:
-            mode, drawn = (
-                proposals.act(self.model.feat(current), owner) if proposals else (hold, hold)
-            )
+        def act(t: int, feat: Tensor) -> Tensor:
+            mode, drawn = proposals.act(feat, owner) if proposals else (hold, hold)
             mode, action = (part.unflatten(0, (batch, count)) for part in (mode, drawn.clone()))
             action[:, :given] = mode[:, :given]
             if leaning:
@@ -262,7 +260,9 @@ class SamplingPlanner:
             return _snap(action, switch).flatten(0, 1)
 
         with self._seeded(device):
-            imagined = unroll(self.model, state, act, count, self.horizon, self._objective)
+            imagined = unroll(
+                self.model, state, act, count, self.horizon, self._objective, self._charge
+            )
         pool, scores = imagined.actions, self._score(imagined)
         if proposals:
             mean = pool[torch.arange(batch), scores[:, :given].argmax(1)]
@@ -290,8 +290,8 @@ class SamplingPlanner:
             return None
         owner = proposals.owners(len(proposals))
 
-        def modes(_: int, current: State) -> Tensor:
-            return proposals.modes(self.model.feat(current), owner)
+        def modes(_: int, feat: Tensor) -> Tensor:
+            return proposals.modes(feat, owner)
 
         def cost(_: State, __: Tensor, step: Step) -> Tensor:
             return zone.cost(step.state)
@@ -334,13 +334,12 @@ class SamplingPlanner:
         return torch.lerp(mean, old, self.config.momentum), std
 
     def _imagine(self, state: State, actions: Tensor, keep_states: bool = False) -> Rollout:
-        return rollout(self.model, state, actions, self._objective, keep_states)
+        return rollout(self.model, state, actions, self._objective, self._charge, keep_states)
 
     def _score(self, imagined: Rollout) -> Tensor:
         config = self.config
         scores = score(
             imagined,
-            self.model,
             self.critic,
             config.discount,
             config.value,
@@ -350,21 +349,22 @@ class SamplingPlanner:
 
     @property
     def _objective(self) -> Objective | None:
-        """What the search maximises: the objective, less the policy prior where it is on."""
-        proposals, weight = self.proposals, self.config.policy_prior
-        limit = self._prior_limit
-        objective = self._keep_out or self.objective
-        if not proposals or not weight:
-            return objective
+        return self._keep_out or self.objective
 
-        def with_prior(state: State, action: Tensor, step: Step) -> Tensor:
-            gain = step.reward if objective is None else objective(state, action, step)
-            lacking = proposals.lacking(self.model.feat(state), action)
+    @property
+    def _charge(self) -> Charge | None:
+        """The policy prior, where it is on."""
+        proposals, weight, limit = self.proposals, self.config.policy_prior, self._prior_limit
+        if not proposals or not weight:
+            return None
+
+        def charge(feat: Tensor, action: Tensor) -> Tensor:
+            lacking = proposals.lacking(feat, action)
             if limit is not None:
                 lacking = lacking.minimum(limit.repeat_interleave(len(lacking) // len(limit)))
-            return gain - weight * lacking
+            return weight * lacking
 
-        return with_prior
+        return charge
 
     def _outcome(self, state: State, imagined: Rollout, scores: Tensor, begin: float) -> Plan:
         """Choose among the finalists (modes, mean, best sequence), and describe the choice."""

@@ -30,7 +30,7 @@ class Line:
         return state["x"]
 
     def step(self, state, action, sample=False):
-        return Step(state, action[:, 0], torch.ones(len(action)))
+        return Step(state, action[:, 0], torch.ones(len(action)), state["x"])
 
 
 def _train(config, updates, label):

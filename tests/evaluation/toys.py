@@ -120,7 +120,7 @@ class PointModel:
     def step(self, state, action, sample=False):
         position = state["position"] + STEP_M * action[:, :2] + torch.tensor([self.drift_m, 0.0])
         reward = torch.exp(-(position[:, 0] - PointEnv.goal_m).abs() / 0.1)
-        return Step({"position": position}, reward, torch.ones_like(reward))
+        return Step({"position": position}, reward, torch.ones_like(reward), position)
 
     def feat(self, state):
         return state["position"]

@@ -52,7 +52,8 @@ class PointMass:
         x = state["x"] @ self.a.T + push @ self.b.T
         cost = ((x @ self.q) * x).sum(1) + ((push @ self.r) * push).sum(1)
         cost = cost + SWITCH_COST * (switch != state["goal"][:, 0])
-        return Step({"x": x, "goal": state["goal"]}, -cost, torch.ones_like(cost))
+        state = {"x": x, "goal": state["goal"]}
+        return Step(state, -cost, torch.ones_like(cost), self.feat(state))
 
     def feat(self, state):
         return torch.cat([state["x"], state["goal"]], 1)

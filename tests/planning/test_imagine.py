@@ -16,7 +16,8 @@ class Counter:
     def step(self, state, action, sample=False):
         assert not sample
         total = state["total"] + action.sum(1)
-        return Step({"total": total}, total, torch.full_like(total, self.cont))
+        state = {"total": total}
+        return Step(state, total, torch.full_like(total, self.cont), self.feat(state))
 
     def feat(self, state):
         return state["total"][:, None]
@@ -33,23 +34,22 @@ def test_score_by_hand_with_an_uncertain_continuation():
     imagined = rollout(Counter(0.5), {"total": torch.tensor([10.0])}, ACTIONS, keep_states=True)
     assert imagined.objective[0].tolist() == [[11, 13, 16], [10, 10, 11]]
     assert [s["total"].tolist() for s in imagined.states] == [[11, 10], [13, 10], [16, 11]]
-    assert imagined.final["total"].tolist() == [16, 11]
-    model = Counter(0.5)
+    assert imagined.final[:, 0].tolist() == [16, 11]
     # each step is worth discount * cont = 0.9 * 0.5 = 0.45 of the one before
     expected = [11 + 0.45 * 13 + 0.45**2 * 16, 10 + 0.45 * 10 + 0.45**2 * 11]
-    got = score(imagined, model, discount=0.9)
+    got = score(imagined, discount=0.9)
     torch.testing.assert_close(got, torch.tensor([expected]))
-    got = score(imagined, model, critic, discount=0.9)
+    got = score(imagined, critic, discount=0.9)
     with_value = [expected[0] + 0.45**3 * 32, expected[1] + 0.45**3 * 22]
     torch.testing.assert_close(got, torch.tensor([with_value]))
-    got = score(imagined, model, critic, discount=0.9, value="mean_std", value_std_penalty=0.5)
+    got = score(imagined, critic, discount=0.9, value="mean_std", value_std_penalty=0.5)
     with_value = [expected[0] + 0.45**3 * (48 - 8), expected[1] + 0.45**3 * (33 - 5.5)]
     torch.testing.assert_close(got, torch.tensor([with_value]))
 
 
 def test_nothing_counts_after_the_end():
     imagined = rollout(Counter(0.0), {"total": torch.tensor([10.0])}, ACTIONS)
-    got = score(imagined, Counter(0.0), critic, discount=0.9)
+    got = score(imagined, critic, discount=0.9)
     assert got.tolist() == [[11, 10]]
 
 
@@ -70,9 +70,7 @@ def test_objective_sees_the_state_before_the_action_and_the_step_after():
 
 
 def test_unroll_lets_the_actor_react_to_what_is_imagined():
-    imagined = unroll(
-        Counter(1.0), {"total": torch.tensor([8.0])}, lambda t, s: -s["total"][:, None] / 2, 2, 3
-    )
+    imagined = unroll(Counter(1.0), {"total": torch.tensor([8.0])}, lambda t, feat: -feat / 2, 2, 3)
     assert imagined.objective[0, 0].tolist() == [4, 2, 1]
     assert imagined.actions.shape == (1, 2, 3, 1)
 
@@ -81,7 +79,7 @@ def test_gradients_flow_to_the_actions():
     actions = ACTIONS.clone().requires_grad_()
     model = Counter(1.0)
     imagined = rollout(model, {"total": torch.tensor([10.0])}, actions)
-    score(imagined, model, critic, discount=1.0).sum().backward()
+    score(imagined, critic, discount=1.0).sum().backward()
     assert actions.grad[0, :, :, 0].tolist() == [[5, 4, 3], [5, 4, 3]]  # minimum: 2 * total
 
 

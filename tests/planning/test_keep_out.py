@@ -90,7 +90,7 @@ def test_costs_nothing_beyond_the_margin_and_a_weight_at_the_surface() -> None:
     for distance, cost in ((0.03, 0.0), (0.01, 5.0), (0.0, 10.0), (-0.005, 12.5)):
         state = state_of([0.48 - 0.01 - distance, 0.0, 0.05])
         assert zone.cost(state).item() == pytest.approx(cost, abs=1e-3)
-        assert KeepOut([zone])(state, x, Step(state, x + 1, x)).item() == pytest.approx(
+        assert KeepOut([zone])(state, x, Step(state, x + 1, x, x)).item() == pytest.approx(
             1 - cost, abs=1e-3
         )
 
@@ -125,7 +125,7 @@ class Grasp:
         x = torch.stack([height + 0.2 * action[:, 0] * (held > 2), held, lost], 1)
         aside = state["aside"] + 0.2 * action[:, 1] * (held > 2)
         reward = torch.where(held > 0, x[:, 0].clamp(max=1) + 0.1, 0.0)
-        return Step({"x": x, "aside": aside}, reward, torch.ones_like(reward))
+        return Step({"x": x, "aside": aside}, reward, torch.ones_like(reward), x)
 
     def feat(self, state):
         return state["x"]

@@ -38,12 +38,12 @@ def make(kind, model, spec):
 
 def total(model, state, sequences, objective=None):
     """Undiscounted score [B, N] of sequences [B, N, H, A]."""
-    return score(rollout(model, state, sequences, objective), model, discount=1.0)
+    return score(rollout(model, state, sequences, objective), discount=1.0)
 
 
 def policy_mode(model, state, policy, horizon=6):
     """The policy's own sequence in imagination: [B, H, A]."""
-    imagined = unroll(model, state, lambda t, s: policy(model.feat(s)).mode(), 1, horizon)
+    imagined = unroll(model, state, lambda t, feat: policy(feat).mode(), 1, horizon)
     return imagined.actions[:, 0]
 
 
@@ -61,7 +61,7 @@ def test_shapes_and_fields(make, model, state, policies, policy):
     assert plan.trusted_steps.tolist() == [5] * 16
     assert plan.planning_time_ms > 0
     imagined = rollout(model, state, plan.sequence[:, None], keep_states=True)
-    torch.testing.assert_close(plan.value, score(imagined, model, discount=1.0)[:, 0])
+    torch.testing.assert_close(plan.value, score(imagined, discount=1.0)[:, 0])
     assert len(plan.states) == 5
     for got, expected in zip(plan.states, imagined.states, strict=True):
         torch.testing.assert_close(got["x"], expected["x"])
@@ -214,7 +214,7 @@ def test_policy_prior_keeps_near_the_policy(make, model, state, policies):
     distances = []
     for weight in (0.0, 1e-2, 1e2):
         plan = make(policy, policy_prior=weight).plan(state)
-        own = unroll(model, state, lambda t, s: policy(model.feat(s)).mode(), 1, 6).actions[:, 0]
+        own = unroll(model, state, lambda t, feat: policy(feat).mode(), 1, 6).actions[:, 0]
         distances.append(float((plan.sequence - own).abs().mean()))
     assert distances[0] > distances[1] > distances[2]
     assert distances[2] < 1e-5
