@@ -96,7 +96,6 @@ def train(group: parallel.Group, config: Train) -> Result:
         length=config.learning.length,
         seed=config.learning.seed,
         memory_limit_gib=config.replay.memory_limit_gib,
-        discount=config.replay.discount,
         added=Path(config.out) / "online",
         labelled=config.replay.labelled,
     )

@@ -38,17 +38,15 @@ class ReplayConfig:
 
     Attributes:
       memory_limit_gib: of episodes kept in memory; the pictures of the rest are read from disk.
-      discount: gamma of ``return``.
       labelled: share of the episodes, drawn by the replay's seed, that keep their privileged labels; in
         the others these are NaN, as where nobody measured a pose.
     """
 
     memory_limit_gib: float = 3.0
-    discount: float = 0.97
     labelled: float = 1.0
 
 
-def align(episode: Episode, discount: float) -> dict[str, Array]:
+def align(episode: Episode) -> dict[str, Array]:
     """The T+1 rows of an episode, by name; row t belongs to observation t.
 
     ============= ======= ==========================================================================
@@ -62,8 +60,6 @@ def align(episode: Episode, discount: float) -> dict[str, Array]:
     is_first              bool, True in row 0
     success               in {0, 1}, at this observation
     outcome               success at the last observation, in every row; NaN where it was broken off
-    return                return[t] = reward[t+1] + discount * cont[t+1] * return[t+1]; 0 in row T,
-                          also where the episode was cut short: nothing is guessed about what follows
     privileged/NAME       learning targets at this observation
     ============= ======= ==========================================================================
     """
@@ -74,9 +70,6 @@ def align(episode: Episode, discount: float) -> dict[str, Array]:
     cont = np.ones(steps + 1, np.float32)
     cont[-1] = float(not episode.terminal)
     reward = np.append(np.float32(0), episode.rewards)
-    returns = np.zeros(steps + 1, np.float64)
-    for t in reversed(range(steps)):
-        returns[t] = reward[t + 1] + discount * cont[t + 1] * returns[t + 1]
     return {
         **episode.observations,
         "prev_action": np.concatenate([nothing, episode.actions]),
@@ -90,7 +83,6 @@ def align(episode: Episode, discount: float) -> dict[str, Array]:
         "outcome": np.full(
             steps + 1, np.nan if episode.info.get("broken_off") else episode.success[-1], np.float32
         ),
-        "return": returns.astype(np.float32),
         **{f"privileged/{name}": array for name, array in episode.privileged.items()},
     }
 
@@ -116,7 +108,7 @@ class SequenceReplay:
       datasets: one, or several of the same task, or of tasks that show and take the same arrays.
       batch_size, length: B and L.
       seed: of the draws.
-      memory_limit_gib, discount, labelled: see :class:`ReplayConfig`.
+      memory_limit_gib, labelled: see :class:`ReplayConfig`.
       added: folder for the episodes that :meth:`add` takes; needed for it alone.
     """
 
@@ -127,7 +119,6 @@ class SequenceReplay:
         length: int,
         seed: int = 0,
         memory_limit_gib: float = 3.0,
-        discount: float = 0.97,
         added: Path | None = None,
         labelled: float = 1.0,
     ):
@@ -137,12 +128,10 @@ class SequenceReplay:
                 f"a replay of {len(datasets)} datasets with batches of {batch_size} x {length} in "
                 f"{memory_limit_gib} GiB: give at least one dataset, 1 x 1 and 0 GiB."
             )
-        if not 0 <= discount <= 1:
-            raise UserError(f"the discount is {discount}: choose from 0 to 1.")
         if not 0 <= labelled <= 1:
             raise UserError(f"replay.labelled is {labelled}: choose a share from 0 to 1.")
         self.spec: TaskSpec = datasets[0].spec
-        self.batch_size, self.length, self.discount = batch_size, length, discount
+        self.batch_size, self.length = batch_size, length
         self._limit = int(memory_limit_gib * GIB)
         self._bytes = 0
         self._shards = OpenShards()
@@ -250,7 +239,7 @@ class SequenceReplay:
     def _hold(self, stored: StoredEpisode) -> None:
         pictures = [self.spec.observation[name].size for name in self.spec.images]
         fits = self._bytes + (stored.length + 1) * sum(pictures) <= self._limit or not pictures
-        arrays = align(stored.load(images=fits, states=False), self.discount)
+        arrays = align(stored.load(images=fits, states=False))
         if np.random.default_rng([self._seed, len(self._episodes)]).random() >= self._labelled:
             for name in arrays:
                 if name.startswith("privileged/"):

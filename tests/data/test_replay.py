@@ -13,8 +13,6 @@ from robowm.errors import UserError
 from robowm.learning.packing import pack, unpack
 from tests.data.toys import random_episode, write
 
-GAMMA = 0.9
-
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Dataset:
@@ -28,7 +26,7 @@ def dataset(tmp_path_factory) -> Dataset:
 
 
 def replay_of(dataset, **options) -> SequenceReplay:
-    options = {"batch_size": 8, "length": 9, "discount": GAMMA, **options}
+    options = {"batch_size": 8, "length": 9, **options}
     return SequenceReplay(dataset, **options)
 
 
@@ -39,15 +37,15 @@ def assert_same(a, b):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000), st.integers(1, 30), st.booleans(), st.floats(0, 1))
-def test_rows_of_an_episode(seed, steps, terminal, discount):
+@given(st.integers(0, 10_000), st.integers(1, 30), st.booleans())
+def test_rows_of_an_episode(seed, steps, terminal):
     episode = random_episode(seed, steps, terminal)
-    rows = align(episode, discount)
+    rows = align(episode)
     assert {len(array) for array in rows.values()} == {steps + 1}
     np.testing.assert_array_equal(rows["prev_action"][1:], rows["action"][:-1])
     np.testing.assert_array_equal(rows["action"][:-1], episode.actions)
     np.testing.assert_array_equal(rows["expert_action"][:-1], episode.expert_actions)
-    for name in ("action", "expert_action", "has_action", "return"):
+    for name in ("action", "expert_action", "has_action"):
         assert not rows[name][-1].any()
     for name in ("prev_action", "reward"):
         assert not rows[name][0].any()
@@ -56,18 +54,13 @@ def test_rows_of_an_episode(seed, steps, terminal, discount):
     assert rows["is_first"].tolist() == [True] + [False] * steps
     assert rows["cont"].tolist() == [1] * steps + [0 if terminal else 1]
     assert (rows["outcome"] == episode.success[-1]).all()
-    explicit = [
-        sum(discount ** (k - t) * float(episode.rewards[k]) for k in range(t, steps))
-        for t in range(steps + 1)
-    ]
-    np.testing.assert_allclose(rows["return"], explicit, rtol=1e-5, atol=1e-6)
     assert all(array.dtype in (np.float32, np.uint8, np.bool_) for array in rows.values())
 
 
 def test_how_a_broken_off_episode_would_have_ended_is_not_known():
     episode = random_episode(0, 5, terminal=False)
     episode.info["broken_off"] = True
-    assert np.isnan(align(episode, GAMMA)["outcome"]).all()
+    assert np.isnan(align(episode)["outcome"]).all()
 
 
 def test_a_share_of_the_episodes_keeps_its_labels(dataset):
@@ -110,8 +103,6 @@ def test_windows(dataset, seed, batch_size, length, streamed):
     np.testing.assert_array_equal(then["prev_action"][follows], now["action"][follows])
     assert not then["prev_action"][~follows].any()
     assert not then["reward"][~follows].any()
-    recursion = then["reward"] + GAMMA * then["cont"] * then["return"]
-    np.testing.assert_allclose(now["return"][follows], recursion[follows], rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(now["outcome"][follows], then["outcome"][follows])
     assert ((now["cont"] == 1) | ended).all()
 
@@ -225,7 +216,7 @@ def test_several_datasets(dataset, tmp_path):
 
 
 def test_bad_arguments(dataset):
-    for options in ({"batch_size": 0}, {"length": 0}, {"memory_limit_gib": -1}, {"discount": 1.5}):
+    for options in ({"batch_size": 0}, {"length": 0}, {"memory_limit_gib": -1}, {"labelled": 1.5}):
         with pytest.raises(UserError):
             replay_of(dataset, **options)
     with pytest.raises(UserError):
