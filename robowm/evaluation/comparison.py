@@ -49,16 +49,20 @@ def read(named: Iterable[str]) -> list[Row]:
     return rows
 
 
-def compare(rows: Sequence[Row]) -> dict[str, Any]:
-    """What compare.json holds: ``task``, ``split``, ``reports`` and a row for each agent.
+def compare(rows: Sequence[Row], points: Sequence[Row] = ()) -> dict[str, Any]:
+    """What compare.json holds: ``task``, ``split``, ``reports``, a row for each agent, and ``curves``.
 
     The same evaluation met twice counts once.
+
+    Args:
+      rows: evaluations that stand beside each other.
+      points: evaluations of agents trained with less data or for a shorter time, for ``curves``.
 
     Raises:
       UserError: where tasks or splits differ, or one agent's training seed stands for two results.
     """
     for key in ("task", "split"):
-        if len(found := sorted({row[key] for row in rows})) > 1:
+        if len(found := sorted({row[key] for row in (*rows, *points)})) > 1:
             raise UserError(
                 f"the reports are of different {key}s, {' and '.join(found)}: compare one at a time."
             )
@@ -70,8 +74,10 @@ def compare(rows: Sequence[Row]) -> dict[str, Any]:
     return {
         "task": rows[0]["task"],
         "split": rows[0]["split"],
-        "reports": sorted({row["source"] for row in rows}),
+        "reports": sorted({row["source"] for row in (*rows, *points)}),
         "rows": pooled,
+        "curves": curves(pooled) | ladders(points),
+        "points": rungs(points),
     }
 
 
@@ -136,6 +142,37 @@ def curves(rows: Sequence[Row]) -> dict[str, list[list[Row]]]:
     return {name: [c for c in seeds if c] for name, seeds in found.items() if any(seeds)}
 
 
+def rungs(points: Sequence[Row]) -> list[Row]:
+    """One agent trained with as much data for as many updates is one row, its seeds pooled."""
+    groups: dict[tuple[str, int, int], list[Row]] = {}
+    for row, label in zip(points, labels(points), strict=True):
+        if row.get("env_steps") is None or row.get("updates") is None:
+            raise UserError(f"{row['source']} tells no training: curves are of learned agents.")
+        groups.setdefault((label, row["env_steps"], row["updates"]), []).append(row)
+    return [
+        pool(label, _distinct(label, group)) | {"updates": updates}
+        for (label, _, updates), group in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def ladders(points: Sequence[Row]) -> dict[str, list[list[Row]]]:
+    """Label -> a curve over data, of what was trained longest, and one over time, with the most data."""
+    found: dict[str, list[Row]] = {}
+    for row in rungs(points):
+        found.setdefault(row["agent"], []).append(row)
+    drawn = {}
+    for label, rows in found.items():
+        longest = max(row["updates"] for row in rows)
+        most = max(row["env_steps"] for row in rows)
+        over_data = [row | {"minutes": None} for row in rows if row["updates"] == longest]
+        over_time = [row | {"env_steps": None} for row in rows if row["env_steps"] == most]
+        drawn[label] = [
+            [{key: row[key] for key in ("env_steps", "minutes", "success")} for row in curve]
+            for curve in (over_data, over_time)
+        ]
+    return drawn
+
+
 def table(rows: Sequence[Row]) -> list[list[str]]:
     """The header and a line for each row, as people read it."""
     lines = [
@@ -164,10 +201,37 @@ def table(rows: Sequence[Row]) -> list[list[str]]:
 
 
 def markdown(data: Mapping[str, Any]) -> str:
-    header, *lines = table(data["rows"])
+    parts = [f"### {data['task']}, {data['split']} starts", _lines(table(data["rows"])), NOTE]
+    if data["points"]:
+        parts[2:2] = [
+            "With less data, and for a shorter time:",
+            _lines(points_table(data["points"])),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def points_table(points: Sequence[Row]) -> list[list[str]]:
+    """The header and a line for each of ``rungs``."""
+    lines = [["agent", "steps", "updates", "minutes", "episodes", "success"]]
+    for row in points:
+        low, high = 100 * row["success_low"], 100 * row["success_high"]
+        lines.append(
+            [
+                row["agent"],
+                f"{row['env_steps']:,.0f}",
+                f"{row['updates']:,}",
+                number(row["minutes"], 1),
+                str(row["episodes"]),
+                f"{100 * row['success']:.1f}% [{low:.0f}, {high:.0f}]",
+            ]
+        )
+    return lines
+
+
+def _lines(table: Sequence[Sequence[str]]) -> str:
+    header, *lines = table
     rule = ["---"] + ["--:"] * (len(header) - 1)
-    body = "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *lines])
-    return f"### {data['task']}, {data['split']} starts\n\n{body}\n\n{NOTE}\n"
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *lines])
 
 
 def _split(name: str) -> tuple[str | None, Path]:

@@ -76,12 +76,17 @@ def comparison_page(data: Mapping[str, Any]) -> Report:
     columns, *lines = comparison.table(rows)
     page.section("Results", report.table(columns, lines), note=comparison.NOTE)
     page.section("Success", report.plot(plots.success_rates(rows)))
-    if curves := comparison.curves(rows):
+    if data["curves"]:
         page.section(
             "Success against what it cost",
-            report.plot(plots.learning_curves(curves)),
-            note="A line for each training seed; a mark where only the end was evaluated.",
+            report.plot(plots.learning_curves(data["curves"])),
+            note="A line for each training seed; a mark where only the end was evaluated. A line of "
+            "marks joins trainings: over steps those of as many updates, over minutes those on as much "
+            "data.",
         )
+    if data["points"]:
+        columns, *lines = comparison.points_table(data["points"])
+        page.section("With less data, and for a shorter time", report.table(columns, lines))
     return page
 
 

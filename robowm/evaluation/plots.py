@@ -113,7 +113,7 @@ def success_rates(rows: Sequence[Mapping[str, Any]]) -> Plot:
 def learning_curves(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]]) -> Plot:
     """Success against what it cost: agent -> one curve for each training seed.
 
-    A curve is points with ``env_steps``, ``minutes`` and ``success``; one point alone is a mark.
+    A curve is points with ``env_steps``, ``minutes`` and ``success``; a few points are marked.
     """
     plot = Plot(columns=2, height=3.5)
     panels = {"env_steps": "environment steps", "minutes": "minutes of training"}
@@ -128,7 +128,7 @@ def learning_curves(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]])
                 axes.plot(
                     [p[quantity] for p in known],
                     [100 * p["success"] for p in known],
-                    marker="o" if len(points) == 1 else None,
+                    marker="o" if len(known) < 8 else None,
                     label=name if number == 0 else None,
                     **style,
                 )

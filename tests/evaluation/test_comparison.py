@@ -92,7 +92,10 @@ def test_the_script_reads_folders_files_and_labels(tmp_path):
     ppo = write(tmp_path / "ppo", learned("ppo", [True], 3, env_steps=200, minutes=2.0), points)
     out = tmp_path / "out"
     reports = f"reports=[{tmp_path / 'runs'},mine:{ppo / 'report.json'}]"
-    assert cli.call(script.main, "compare", [reports, f"out={out}"]) == 0
+    short = write(
+        tmp_path / "short", learned("actor", [True], 3, env_steps=9, updates=2, minutes=1.0)
+    )
+    assert cli.call(script.main, "compare", [reports, f"curves=[{short}]", f"out={out}"]) == 0
     data = json.loads((out / "compare.json").read_text())
     assert [found["agent"] for found in data["rows"]] == ["mppi", "mine", "nothing"]
     assert data["rows"][1]["seeds"][0]["curve"] == points
@@ -101,6 +104,33 @@ def test_the_script_reads_folders_files_and_labels(tmp_path):
     page = (out / "compare.html").read_text()
     assert page.count("<svg") == 2 and "minutes of training" in page
     assert (out / "success.png").stat().st_size and (out / "learning.png").stat().st_size
+
+
+def test_less_data_and_shorter_trainings_are_points_of_a_curve():
+    def point(env_steps, updates, minutes, success, seed=0):
+        return learned(
+            "actor", success, seed, env_steps=env_steps, updates=updates, minutes=minutes,
+            checkpoint=f"{env_steps}/{updates}/{seed}",
+        )  # fmt: skip
+
+    points = [
+        point(900, 20, 4.0, [True, True]),
+        point(900, 20, 6.0, [True, False], seed=1),
+        point(900, 10, 2.0, [True, False]),
+        point(300, 20, 4.0, [False, False]),
+    ]
+    end = points[0] | {"label": "actor"}
+    data = comparison.compare([end], points)
+    assert [(p["env_steps"], p["updates"], p["episodes"]) for p in data["points"]] == [
+        (300, 20, 2), (900, 10, 2), (900, 20, 4),
+    ]  # fmt: skip
+    over_data, over_time = data["curves"]["actor"]
+    assert [(p["env_steps"], p["success"]) for p in over_data] == [(300, 0.0), (900, 0.75)]
+    assert [(p["minutes"], p["success"]) for p in over_time] == [(2.0, 0.5), (5.0, 0.75)]
+    assert all(p["minutes"] is None for p in over_data)  # not as much data: another curve
+    assert "| actor | 300 | 20 | 4.0 | 2 | 0.0% [0, 66] |" in comparison.markdown(data)
+    with pytest.raises(UserError, match="tells no training"):
+        comparison.compare([end], [row("random", [True])])
 
 
 @pytest.mark.parametrize(
