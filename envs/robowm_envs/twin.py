@@ -18,6 +18,7 @@ from robowm_envs.physics import Physics
 SIGHT_M = 0.08  # what is further away than this is not looked for
 # Links nearer to each other than this along the arm are kept apart by the joints between them.
 _APART = 3
+ROUNDING_RAD = 1e-6  # kept to a limit, so that what stands at it is within
 _LINKS, _TABLE = 1, 2  # bits of MuJoCo's contype and conaffinity
 
 
@@ -45,21 +46,8 @@ class Twin:
         _exclude_neighbours(built.spec, built.model)
         self._physics = Physics(scene.Scene(built.spec, built.spec.compile(), built.arm, ()))
         self._physics.reset()
-        self._width = built.arm.width_max_m
         self.sight_m = sight_m
         self.reach_m = _reach(self._physics)
-
-    def place(self, q: np.ndarray) -> None:
-        """Take joint position [N]."""
-        physics = self._physics
-        physics.data.qpos[physics.arm_qpos] = q[:-1]
-        physics.data.qpos[physics.finger_qpos] = q[-1] / 2
-        mujoco.mj_kinematics(physics.model, physics.data)
-
-    def hand(self, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Position [3] (m) and rotation [3, 3] of the tool at joint position [N]."""
-        self.place(q)
-        return self._physics.hand_position(), self._physics.hand_rotation()
 
     def commander(
         self, actions: tuple[str, ...], low: Sequence[float], high: Sequence[float]
@@ -72,19 +60,21 @@ class Twin:
         Raises:
           EnvError: for actions that no task has.
         """
-        physics = self._physics
-        physics.joint_low = np.maximum(physics.joint_low, low[:-1])
-        physics.joint_high = np.minimum(physics.joint_high, high[:-1])
         for space in (UPRIGHT, TILTING):
             if space.names == tuple(actions):
-                return Commander(self, HandController(physics, space), self._width)
+                physics = Physics(self._physics.scene)
+                physics.joint_low = np.maximum(physics.joint_low, np.array(low[:-1]) + ROUNDING_RAD)
+                physics.joint_high = np.minimum(
+                    physics.joint_high, np.array(high[:-1]) - ROUNDING_RAD
+                )
+                return Commander(physics, HandController(physics, space))
         raise EnvError(f"no arm is commanded by actions of {', '.join(actions)}.")
 
     def look(self, q: np.ndarray) -> tuple[np.ndarray, float, tuple[str, str] | None]:
         """At joint position [N]: tool point [3] (m, in the world); how far (m) the two nearest bodies are
         from each other, negative where they overlap and ``sight_m`` at most; and their names."""
-        self.place(q)
         physics = self._physics
+        _place(physics, q)
         model, data = physics.model, physics.data
         mujoco.mj_collision(model, data)
         if not data.ncon:
@@ -101,16 +91,23 @@ class Twin:
         return name.removeprefix(scene.PREFIX)
 
 
+def _place(physics: Physics, q: np.ndarray) -> None:
+    physics.data.qpos[physics.arm_qpos] = q[:-1]
+    physics.data.qpos[physics.finger_qpos] = q[-1] / 2
+    mujoco.mj_kinematics(physics.model, physics.data)
+
+
 class Commander:
     """Joint targets that actions mean: the controller of the simulation, from what joints measure."""
 
-    def __init__(self, twin: Twin, controller: HandController, width_m: float):
-        self._twin, self._controller, self._width_m = twin, controller, width_m
+    def __init__(self, physics: Physics, controller: HandController):
+        self._physics, self._controller = physics, controller
+        self._width_m = physics.scene.arm.width_max_m
         self._before = controller.to_vector()
 
     def reset(self, q: np.ndarray) -> None:
         """Command what is, at joint position [N]."""
-        self._twin.place(q)
+        _place(self._physics, q)
         self._controller.reset()
         self._controller.closed = bool(q[-1] < self._width_m / 2)
         self._before = self._controller.to_vector()
@@ -119,7 +116,7 @@ class Commander:
         """Joint position [N] to be at when ``action`` [A] has been done from ``q`` [N], where the joints
         are measured or expected as it begins."""
         self._before = self._controller.to_vector()
-        self._twin.place(q)
+        _place(self._physics, q)
         self._controller.aim(np.asarray(action, np.float64))
         width = 0.0 if self._controller.closed else self._width_m
         return np.append(self._controller.joint_target, width)

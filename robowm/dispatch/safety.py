@@ -17,7 +17,6 @@ from robowm.dispatch.arm import ArmObservation, ArmSpec, ArmState, Array, Chunk
 from robowm.dispatch.trajectory import Trajectory
 from robowm.errors import UserError
 
-
 MOST_SAMPLES = 10_000  # of places along one chunk
 NEAR_M = 0.05  # at which distance to what it could touch a margin counts as full
 
@@ -65,10 +64,11 @@ class SafetyConfig:
         for name in ("tracking_tolerance", "slack"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"safety.{name} is {getattr(self, name)}, expected a number >= 0.")
-        if not self.max_duration_s > 0:
-            raise UserError(
-                f"safety.max_duration_s is {self.max_duration_s}, expected a number above 0."
-            )
+        for name in ("max_duration_s", "clearance_m"):
+            if not getattr(self, name) > 0:
+                raise UserError(
+                    f"safety.{name} is {getattr(self, name)}, expected a number above 0."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,11 +249,11 @@ class SafetyGate:
         while True:
             tool, distance, bodies = self.body.look(q[i])
             room = np.minimum(tool - low, high - tool) - clearance
-            workspace = min(workspace, float((room / half).min()))
+            workspace = float(np.minimum(workspace, (room / half).min()))  # which keeps a NaN
             if not room.min() >= 0 and not axes:
                 axes = ", ".join(axis for axis, r in zip("xyz", room, strict=True) if not r >= 0)
             if not distance - clearance >= collision:
-                collision, pair = distance - clearance, bodies
+                collision, pair = float(distance) - clearance, bodies
             if i == len(q) - 1:
                 break
             # Until here nothing can have changed by more than this; the next look answers for the rest.

@@ -185,9 +185,9 @@ def through(
         path += [np.where(free, target, blended), np.where(free, target, there)]
         speeds += [after, after]
     last = speeds[-1]
-    brake_s = float(np.max(np.abs(last) / (BRAKING * np.array(spec.acceleration))))
-    if brake_s > 1e-4:
-        brake_s = dt_s * math.ceil(brake_s / dt_s)
+    if last.any():
+        brake_s = float(np.max(np.abs(last) / (BRAKING * np.array(spec.acceleration))))
+        brake_s = dt_s * max(1, math.ceil(brake_s / dt_s))
         times.append(times[-1] + brake_s)
         path.append(path[-1] + last * brake_s / 2)
         speeds.append(np.zeros_like(last))
