@@ -11,6 +11,7 @@ import dataclasses
 import math
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from robowm.dispatch.arm import ArmSpec, Array, Chunk
 
@@ -51,7 +52,7 @@ class Trajectory:
     def end_s(self) -> float:
         return float(self.time_s[-1])
 
-    def at(self, time_s: Array | float) -> tuple[Array, Array, Array]:
+    def at(self, time_s: ArrayLike) -> tuple[Array, Array, Array]:
         """Position, velocity and acceleration, [..., N] each; at rest before and after."""
         times = np.asarray(time_s, np.float64)
         if len(self.time_s) == 1:
@@ -185,7 +186,7 @@ def through(
         path += [np.where(free, target, blended), np.where(free, target, there)]
         speeds += [after, after]
     last = speeds[-1]
-    if last.any():
+    if last.any() and np.isfinite(last).all():  # of what is no number, the gate says so
         brake_s = float(np.max(np.abs(last) / (BRAKING * np.array(spec.acceleration))))
         brake_s = dt_s * max(1, math.ceil(brake_s / dt_s))
         times.append(times[-1] + brake_s)
