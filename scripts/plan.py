@@ -60,6 +60,7 @@ class Plan:
 def main(config: Plan) -> None:
     import robowm_envs
     from robowm_envs.joints import JointPort
+    from robowm_envs.twin import Twin
 
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -70,13 +71,15 @@ def main(config: Plan) -> None:
         trained.spec.check_same(spec, f"task {spec.task}")
         agent = trained.planner(config.planner, seed=config.seed)
         arm = SimArm(config.arm, env, JointPort(env), config.seed)
-        episode, trace = dispatch(arm, agent, config)
+        episode, trace = dispatch(arm, agent, Twin(), config)
         write(Path(config.out), config, trained, arm, agent, episode, trace)
     finally:
         env.close()
 
 
-def dispatch(arm: SimArm, agent: BeliefAgent, config: Plan) -> tuple[loop.Episode, hindsight.Trace]:
+def dispatch(
+    arm: SimArm, agent: BeliefAgent, twin: Any, config: Plan
+) -> tuple[loop.Episode, hindsight.Trace]:
     recorder = hindsight.Recorder(arm.env, config.card.camera, config.card.film_size)
 
     def on_tick(tick: loop.Tick) -> None:
@@ -87,12 +90,14 @@ def dispatch(arm: SimArm, agent: BeliefAgent, config: Plan) -> tuple[loop.Episod
     arm.connect()
     recorder.look(arm.timestep.observation)
     agent.constrain(arm.env.constraints() if hasattr(arm.env, "constraints") else {})
-    gate = SafetyGate(config.safety, arm.spec, arm.port.tool_position)
+    gate = SafetyGate(config.safety, arm.spec, twin)
+    spec = arm.spec
+    commander = twin.commander(agent.spec.action.names, spec.position_low, spec.position_high)
     episode = loop.run(
         arm,
         agent,
         gate,
-        arm.port.targets,
+        commander,
         agent.spec.action.switch,
         over=lambda: arm.timestep.last(),
         config=config.loop,

@@ -16,7 +16,8 @@ def test_an_episode_is_planned_dispatched_and_shown(untrained, tmp_path):
     assert data["seed"] == 2 and data["ended"] == "steps" and len(data["log"]) == 7
     assert len(data["errors"]["planned"]["position_cm"]) == 6
     assert all(
-        tick["decision"]["accepted"] and tick["receipt"]["sent"] == 1 for tick in data["log"]
+        tick["decision"]["accepted"] and tick["receipt"]["sent"] == len(tick["chunk"]["q"])
+        for tick in data["log"]
     )
     assert (tmp_path / "plan_card.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "episode.mp4").stat().st_size > 1000
@@ -24,7 +25,7 @@ def test_an_episode_is_planned_dispatched_and_shown(untrained, tmp_path):
 
 
 def test_a_tight_workspace_stops_the_arm(untrained, tmp_path):
-    box = "arm.workspace_high=[0.3,0.0,0.1]"
+    box = "arm.limits.workspace_high=[0.3,0.0,0.1]"
     assert call(f"checkpoint={untrained}", f"out={tmp_path}", box, "loop.max_rejections=2") == 0
     data = json.loads((tmp_path / "plan.json").read_text())
     assert data["ended"] == "rejected" and data["rejected"] == 2

@@ -96,6 +96,12 @@ class HandController:
 
     def controls(self, action: np.ndarray) -> np.ndarray:
         """Move the command by ``action`` [A] in [-1, 1]; actuator inputs [substeps, nu] that follow it."""
+        start = self.joint_target
+        self.aim(action)
+        return self._ramp(start)
+
+    def aim(self, action: np.ndarray) -> None:
+        """Move the command by ``action`` [A] in [-1, 1], and the joint target after it."""
         move = action[:-1] * self.space.scale[:-1]
         self.closed = bool(action[-1] > 0)
         start, before = self.joint_target, (self.position, self.tilt, self.yaw)
@@ -103,7 +109,6 @@ class HandController:
         self.joint_target = self._solve()
         if self.space.tilts and not self._is_reached():
             self._move_less(move, before, start)
-        return self._ramp(start)
 
     def _move(self, move: np.ndarray) -> None:
         """Move the command by metres and radians [A - 1]."""
@@ -184,6 +189,19 @@ class HandController:
         control[:, physics.arm_actuators] = (
             start + change * share + self._lead_s * (before + (velocity - before) * ramp)
         )
+        return control
+
+    def follow(self, q: np.ndarray, dq: np.ndarray, closed: np.ndarray) -> np.ndarray:
+        """Actuator inputs [substeps, nu] for joint positions and velocities [substeps, n] from elsewhere,
+        and whether the gripper closes [substeps]; the hand is commanded where they bring it."""
+        physics, arm = self._physics, self._physics.scene.arm
+        control = np.tile(physics.data.ctrl, (len(q), 1))
+        control[:, physics.gripper] = np.where(closed, arm.gripper_closed, arm.gripper_open)
+        control[:, physics.arm_actuators] = q + self._lead_s * dq
+        position, rotation, _ = physics.kinematics(q[-1])
+        self.command(position, rotation)
+        self.joint_target, self._velocity = q[-1].copy(), dq[-1].copy()
+        self.closed = bool(closed[-1])
         return control
 
     def to_vector(self) -> np.ndarray:

@@ -120,10 +120,14 @@ class ManipulationEnv(dm_env.Environment):
     def begin_step(self, action: np.ndarray) -> np.ndarray:
         """Actuator inputs [substeps, nu] for an action; what simulates them may be another's."""
         action = self._check_action(action)
+        self.disturb()
+        return self.controller.controls(action)
+
+    def disturb(self) -> None:
+        """Push, where and when this episode has it."""
         if self._push_kind != "none":
             push = pushes.draw_push(self._push_kind, self.episode)
             push.apply(self.physics, self._steps, self._conditions.current["friction"])
-        return self.controller.controls(action)
 
     def finish_step(self) -> dm_env.TimeStep:
         """What follows once the physics stand where :meth:`begin_step`'s inputs led."""

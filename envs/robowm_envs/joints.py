@@ -1,14 +1,11 @@
-"""An environment driven joint by joint, the way that a real arm is commanded.
-
-``port.step(port.targets(action))`` is ``env.step(action)``, to the bit; between the two halves
-whoever drives may look at the joint targets, and refuse them.
-"""
+"""An environment driven joint by joint, the way that a real arm is commanded."""
 
 from __future__ import annotations
 
 import dm_env
 import numpy as np
 
+from robowm_envs.controller import CONTROL_DT_S
 from robowm_envs.env import ManipulationEnv
 from robowm_envs.errors import EnvError
 
@@ -20,19 +17,20 @@ class JointPort:
       names: [N].
       low, high: [N] end stops.
       velocity: [N] limits, rad/s; infinite for the gripper, whose drive limits itself.
+      sample_s: [S] times within a control step at which the drives are told where to be.
     """
 
     def __init__(self, env: ManipulationEnv):
-        self._env, self._physics, self._controller = env, env.physics, env.controller
+        self._env, self._physics = env, env.physics
         model, arm = env.physics.model, env.physics.scene.arm
         self._width = arm.width_max_m
         self._finger_dofs = np.array([model.joint(name).dofadr[0] for name in arm.fingers])
-        self.names = (*arm.joints, "gripper")
+        self.names = tuple(name.split("/")[-1] for name in arm.joints) + ("gripper",)
         self.low = np.append(env.physics.joint_low, 0.0)
         self.high = np.append(env.physics.joint_high, self._width)
         self.velocity = np.append(arm.joint_velocity, np.inf)
-        # Targets given out last, with the controller and the actuator inputs that belong to them.
-        self._given: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        substeps = round(CONTROL_DT_S / model.opt.timestep)
+        self.sample_s = CONTROL_DT_S * np.arange(1, substeps + 1) / substeps
 
     def state(self) -> tuple[np.ndarray, np.ndarray]:
         """Measured position and velocity, [N] each."""
@@ -43,43 +41,15 @@ class JointPort:
             np.append(physics.joint_velocity(), closing),
         )
 
-    def targets(self, action: np.ndarray) -> np.ndarray:
-        """Joint targets [N] that ``action`` [A] means here and now; nothing moves."""
-        controller = self._controller
-        before = controller.to_vector()
-        try:
-            controls = self._env.begin_step(action)
-            q = np.append(controller.joint_target, 0.0 if controller.closed else self._width)
-            self._given = q.copy(), controller.to_vector(), controls
-        finally:
-            controller.from_vector(before)
-        return q
-
-    def step(self, q: np.ndarray) -> dm_env.TimeStep:
-        """Follow the targets [N] for one control step; to be asked of a running episode only."""
-        q = np.asarray(q, np.float64)
-        if q.shape != self.low.shape or not np.isfinite(q).all():
-            raise EnvError(
-                f"joint targets are {q.tolist()}: expected {len(self.low)} finite numbers."
-            )
-        if self._given is not None and np.array_equal(q, self._given[0]):
-            _, command, controls = self._given
-            self._controller.from_vector(command)
-        else:
-            controls = self._follow(q)
-        self._given = None
-        self._physics.simulate(controls)
+    def follow(self, q: np.ndarray, dq: np.ndarray) -> dm_env.TimeStep:
+        """One control step along positions and velocities [S, N]; to be asked of a running episode only."""
+        expected = (len(self.sample_s), len(self.names))
+        for what, array in (("positions", q), ("velocities", dq)):
+            if np.shape(array) != expected or not np.isfinite(array).all():
+                raise EnvError(
+                    f"joint {what} have shape {np.shape(array)}: expected {expected}, finite."
+                )
+        self._env.disturb()
+        closed = q[:, -1] < self._width / 2
+        self._physics.simulate(self._env.controller.follow(q[:, :-1], dq[:, :-1], closed))
         return self._env.finish_step()
-
-    def tool_position(self, q: np.ndarray) -> np.ndarray:
-        """Forward kinematics: [N] -> [3] m, in the world."""
-        return self._physics.kinematics(q[:-1])[0]
-
-    def _follow(self, q: np.ndarray) -> np.ndarray:
-        """Actuator inputs for targets from elsewhere: the hand is commanded where they bring it."""
-        controller, start = self._controller, self._controller.joint_target
-        position, rotation, _ = self._physics.kinematics(q[:-1])
-        controller.command(position, rotation)
-        controller.closed = bool(q[-1] < self._width / 2)
-        controller.joint_target = q[:-1].copy()
-        return controller._ramp(start)

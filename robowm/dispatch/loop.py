@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from robowm.dispatch.arm import Arm, ArmObservation, ArmState, Array, Chunk, Observation, Receipt
 from robowm.dispatch.safety import Decision, SafetyGate
+from robowm.dispatch.trajectory import chunk_of, through
 from robowm.errors import UserError
 from robowm.planning.protocol import Plan
 
@@ -26,14 +28,26 @@ class Agent(Protocol):
 
     def reset(self) -> None: ...
 
-    def act(self, observation: Observation) -> np.ndarray: ...
+    def act(self, observation: Observation, committed: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """The action [A] to follow those ``committed`` to, which are done from now on, a step each."""
+        ...
 
     def executed(self, action: np.ndarray) -> None:
-        """Tell what was executed, where it was not what :meth:`act` returned."""
+        """Tell what is done from this observation on until the next, where it is not what :meth:`act`
+        returned."""
         ...
 
 
-ToTargets = Callable[[np.ndarray], Array]  # action [A] -> joint targets [N], here and now
+class Commander(Protocol):
+    """From actions to joint targets, such as ``robowm_envs.twin.Commander``."""
+
+    def reset(self, q: Array) -> None:
+        """Command what is, at joint position [N]."""
+        ...
+
+    def target(self, action: np.ndarray, q: Array) -> Array:
+        """Joint position [N] to be at when ``action`` [A] has been done from ``q`` [N]."""
+        ...
 
 
 @dataclasses.dataclass
@@ -41,12 +55,24 @@ class LoopConfig:
     """Attributes:
     max_steps: of the episode; None leaves it to ``over``.
     max_rejections: in a row, at which the episode is given up: the agent does not get free.
+    step_s: that an action takes. A multiple of what it took in training is slower and gentler.
+    waypoint_s: between the waypoints of a chunk; half of ``step_s``, or a part of that.
+    lead_steps: between an observation and the action chosen from it: what choosing takes. The agent
+      looks ahead by as much in its model.
     """
 
     max_steps: int | None = None
     max_rejections: int = 5
+    step_s: float = 0.1
+    waypoint_s: float = 0.05
+    lead_steps: int = 0
 
     def __post_init__(self) -> None:
+        if not (self.step_s > 0 and self.waypoint_s > 0 and self.lead_steps >= 0):
+            raise UserError(
+                f"loop.step_s is {self.step_s}, waypoint_s {self.waypoint_s} and lead_steps "
+                f"{self.lead_steps}: give times above 0 and a number of steps, 0 or more."
+            )
         if self.max_rejections < 1 or (self.max_steps is not None and self.max_steps < 1):
             raise UserError(
                 f"loop.max_steps is {self.max_steps} and loop.max_rejections {self.max_rejections}: "
@@ -129,7 +155,7 @@ def run(
     arm: Arm,
     agent: Agent,
     gate: SafetyGate,
-    to_targets: ToTargets,
+    commander: Commander,
     switches: tuple[bool, ...],
     over: Callable[[], bool],
     config: LoopConfig | None = None,
@@ -137,11 +163,10 @@ def run(
 ) -> Episode:
     """Drive a connected ``arm`` by ``agent`` until the episode ends; one action, one chunk.
 
-    What the gate rejects is not sent: the arm holds, the agent is told so, and acts again on the
-    next observation.
+    What the gate rejects is not sent: the arm brakes and holds, the agent is told so, and acts again on
+    the next observation.
 
     Args:
-      to_targets: the inverse kinematics, from an action to the joint targets at the chunk's end.
       switches: [A] True where an action's dimension is a switch, as in ``ActionSpec.switch``.
       over: whether the task has ended, asked after every command.
       on_tick: told of every turn after its command, before the next observation.
@@ -150,15 +175,25 @@ def run(
     gate.reset()
     agent.reset()
     still = np.where(switches, -1.0, 0.0).astype(np.float32)
+    # Actions that are under way or will be before the next one can be: what planning takes.
+    committed: collections.deque[np.ndarray] = collections.deque([still] * config.lead_steps)
+    observation = arm.observe()
+    commander.reset(observation.q)
     ticks: list[Tick] = []
     refused, ended = 0, ""
     while not ended:
         observation = arm.observe()
         begin = time.perf_counter()
-        action = agent.act(observation.arrays)
+        action = agent.act(observation.arrays, tuple(committed))
         act_ms = (time.perf_counter() - begin) * 1e3
-        chunk = _to_chunk(
-            to_targets(action), observation, arm.spec.rate_hz, f"plan-{len(ticks):05d}"
+        path = gate.path(observation)
+        start_s = observation.stamp_s + config.lead_steps * config.step_s
+        # Where the joints will be as the action begins: as far from the path as they are now.
+        expected = observation.q + path.at(start_s)[0] - path.at(observation.stamp_s)[0]
+        target = commander.target(action, expected)
+        meant = through(target[None], path, start_s, config.step_s, config.waypoint_s, arm.spec)
+        chunk = chunk_of(
+            meant, observation.stamp_s, config.waypoint_s, f"plan-{len(ticks):05d}", arm.spec.joints
         )
         decision = gate.check(chunk, observation, arm.state)
         if decision.accepted:
@@ -172,7 +207,9 @@ def run(
             refused, executed = refused + 1, still
             logger.warning("step %d was not sent: %s", len(ticks), receipt.reason)
             arm.hold()
-            agent.executed(still)
+            commander.reset(gate.hold(observation).q[-1])
+        committed.append(executed)
+        agent.executed(committed.popleft())
         tick = Tick(
             len(ticks),
             observation,
@@ -188,6 +225,9 @@ def run(
         if on_tick is not None:
             on_tick(tick)
         ended = _ended(arm, over, config, refused, len(ticks))
+        if not ended:
+            arm.wait(observation.stamp_s + config.step_s)
+            ended = _ended(arm, over, config, refused, len(ticks))
     return Episode(ticks, arm.observe(), ended)
 
 
@@ -213,11 +253,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, list):
         return [_finite(v) for v in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _to_chunk(target: Array, observation: ArmObservation, rate_hz: float, plan_id: str) -> Chunk:
-    q = np.asarray(target, np.float64)[None]
-    return Chunk(observation.stamp_s, 1 / rate_hz, q, np.zeros_like(q), plan_id)
 
 
 def _ended(arm: Arm, over: Callable[[], bool], config: LoopConfig, refused: int, steps: int) -> str:

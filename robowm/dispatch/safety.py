@@ -7,14 +7,33 @@ arm by breaking limits that the arm keeps.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
+from typing import Protocol
 
 import numpy as np
 
 from robowm.dispatch.arm import ArmObservation, ArmSpec, ArmState, Array, Chunk
+from robowm.dispatch.trajectory import Trajectory
 from robowm.errors import UserError
 
-ToolPosition = Callable[[Array], Array]  # joint position [N] -> tool point [3] (m), base frame
+MOST_SAMPLES = 10_000  # of places along one chunk
+NEAR_M = 0.05  # at which distance to what it could touch a margin counts as full
+
+
+class Body(Protocol):
+    """The shape of an arm and of what stands around it, such as ``robowm_envs.twin.Twin``.
+
+    Attributes:
+      reach_m: [N] at most how far a radian (or metre) of each joint moves any point of the arm.
+    """
+
+    reach_m: Array
+
+    def look(self, q: Array) -> tuple[Array, float, tuple[str, str] | None]:
+        """At joint position [N]: the tool point [3] (m, base frame); how far (m) the two nearest bodies
+        that could touch are from each other, at least; and which they are."""
+        ...
 
 
 @dataclasses.dataclass
@@ -23,15 +42,18 @@ class SafetyConfig:
     stale_periods: age of an observation, in sample periods, at which commands stop; below five,
       ordinary jitter trips it.
     fresh_periods: age at which they go on again: hysteresis.
-    start_tolerance: how far (rad or m) the first waypoint may lie from the measured position
-      beyond what the velocity limit covers; a servo trails its target.
-    velocity_slack: fraction above the velocity limit that counts as rounding.
+    tracking_tolerance: how far (rad) the arm may be from where it was commanded; a servo trails.
+    clearance_m: that bodies must keep from each other, and the tool from its workspace's border.
+    slack: fraction above velocity, acceleration and jerk limits that counts as rounding.
+    max_duration_s: of a chunk: it is to be replaced long before its end.
     """
 
     stale_periods: float = 5.0
     fresh_periods: float = 2.0
-    start_tolerance: float = 0.1
-    velocity_slack: float = 1e-3
+    tracking_tolerance: float = 0.1
+    clearance_m: float = 0.005
+    slack: float = 1e-3
+    max_duration_s: float = 3.0
 
     def __post_init__(self) -> None:
         if not 0 < self.fresh_periods < self.stale_periods:
@@ -39,9 +61,14 @@ class SafetyConfig:
                 f"safety.fresh_periods is {self.fresh_periods}, expected a number above 0 and below "
                 f"stale_periods, {self.stale_periods}."
             )
-        for name in ("start_tolerance", "velocity_slack"):
+        for name in ("tracking_tolerance", "slack"):
             if not getattr(self, name) >= 0:
                 raise UserError(f"safety.{name} is {getattr(self, name)}, expected a number >= 0.")
+        for name in ("max_duration_s", "clearance_m"):
+            if not getattr(self, name) > 0:
+                raise UserError(
+                    f"safety.{name} is {getattr(self, name)}, expected a number above 0."
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,56 +88,77 @@ class Decision:
 
 
 class SafetyGate:
-    """Judges chunks against the limits of one arm.
+    """Judges chunks against the limits of one arm, and knows what it follows."""
 
-    Args:
-      tool_position: forward kinematics, for the workspace box.
-    """
-
-    def __init__(self, config: SafetyConfig, spec: ArmSpec, tool_position: ToolPosition):
-        self.config, self.spec, self.tool_position = config, spec, tool_position
+    def __init__(self, config: SafetyConfig, spec: ArmSpec, body: Body):
+        self.config, self.spec, self.body = config, spec, body
         self._low, self._high = np.array(spec.position_low), np.array(spec.position_high)
-        self._velocity = np.array(spec.velocity)
+        self._limits = {
+            name: np.array(getattr(spec, name)) for name in ("velocity", "acceleration", "jerk")
+        }
+        # A drive that limits itself is not held to a path, and may be stopped by what it holds.
+        self._driven = np.isfinite(self._limits["velocity"])
         self._workspace = np.array([spec.workspace_low, spec.workspace_high])
-        self._stale = False
-        self._commanded: Array | None = None
+        self.reset()
 
     def reset(self) -> None:
-        """Forget the last command and the watchdog's memory, as at the start of an episode."""
-        self._stale, self._commanded = False, None
+        """Forget what is followed and the watchdog's memory: the arm was stopped, or moved by hand."""
+        self._following: Trajectory | None = None
+        self._stale = False
+        self._newest_s = -np.inf
 
     def check(self, chunk: Chunk, observation: ArmObservation, state: ArmState) -> Decision:
         """Judge ``chunk`` against the newest observation. An accepted chunk is taken to be sent."""
-        reasons = list(self._standing(observation, state))
+        reasons = [*self._standing(state), *self.watch(observation)]
         margins: dict[str, float] = {}
         malformed = self._malformed(chunk, observation)
         if malformed:  # the numbers mean nothing, so no limit can be checked
             reasons.append(malformed)
-        else:
-            with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers are judged as well
-                for name, margin, reason in self._limits(chunk, observation):
-                    margins[name] = margin
-                    if not margin >= 0:  # a NaN is no proof of safety
-                        reasons.append(reason)
-        decision = Decision(tuple(reasons), margins)
-        if decision.accepted:
-            self._commanded = chunk.q[-1].copy()
-        return decision
+            return Decision(tuple(reasons), margins)
+        now_s = observation.stamp_s + observation.age_s
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # absurd numbers, too
+            path = self.path(observation).then(chunk, now_s)
+            for name, margin, reason in self._judge(chunk, path, observation):
+                margins[name] = min(margin, margins.get(name, margin))
+                if not margin >= 0:  # a NaN is no proof of safety
+                    reasons.append(reason)
+        if not reasons:
+            self._following, self._newest_s = path, chunk.t0_s
+        return Decision(tuple(reasons), margins)
 
-    def _standing(self, observation: ArmObservation, state: ArmState) -> Iterator[str]:
+    def path(self, observation: ArmObservation) -> Trajectory:
+        """What the arm is on from the observation's time: what was last accepted, or where it is."""
+        if self._following is not None:
+            return self._following.after(observation.stamp_s)
+        return Trajectory.rest(observation.stamp_s, observation.q)
+
+    def hold(self, observation: ArmObservation) -> Trajectory:
+        """The arm was told to hold: it brakes from where it is, and stays there."""
+        now_s = observation.stamp_s + observation.age_s
+        self._following = self.path(observation).braking(now_s, self.spec)
+        return self._following
+
+    def watch(self, observation: ArmObservation) -> Iterator[str]:
+        """Whether observations still come: to be asked of each, whether a chunk is to be sent or not."""
+        period = 1 / self.spec.rate_hz
+        limit = self.config.fresh_periods if self._stale else self.config.stale_periods
+        self._stale = not 0 <= observation.age_s <= limit * period  # a NaN age is stale
+        if self._stale:
+            yield f"the observation is {observation.age_s:.3f} s old, the limit is {limit * period:.3f} s"
+
+    def _standing(self, state: ArmState) -> Iterator[str]:
         """What forbids any chunk at all."""
         if state is ArmState.STOPPED:
             yield "the emergency stop is latched; reset the arm to go on"
         elif state is ArmState.DISCONNECTED:
             yield "the arm is not connected"
-        period = 1 / self.spec.rate_hz
-        limit = self.config.fresh_periods if self._stale else self.config.stale_periods
-        self._stale = not observation.age_s <= limit * period  # a NaN age is stale
-        if self._stale:
-            yield f"the observation is {observation.age_s:.3f} s old, the limit is {limit * period:.3f} s"
 
     def _malformed(self, chunk: Chunk, observation: ArmObservation) -> str:
         n = len(self.spec.joints)
+        if tuple(chunk.joints) != self.spec.joints:
+            return (
+                f"its joints are {', '.join(chunk.joints)}, expected {', '.join(self.spec.joints)}"
+            )
         for name, array in (("q", chunk.q), ("dq", chunk.dq)):
             if array.ndim != 2 or array.shape[1] != n or not len(array):
                 return f"{name} has shape {array.shape}, expected (H, {n}) with H > 0"
@@ -119,56 +167,117 @@ class SafetyGate:
                 return f"{name} is not finite at {joints}"
         if chunk.q.shape != chunk.dq.shape:
             return f"q has shape {chunk.q.shape} and dq {chunk.dq.shape}, expected the same"
-        if observation.q.shape != (n,) or not np.isfinite(observation.q).all():
-            return f"the measured position is not {n} finite numbers"
+        for name, measured in (("position", observation.q), ("velocity", observation.dq)):
+            if measured.shape != (n,) or not np.isfinite(measured).all():
+                return f"the measured {name} is not {n} finite numbers"
         if not (np.isfinite(chunk.dt_s) and chunk.dt_s > 0 and np.isfinite(chunk.t0_s)):
             return f"its times t0 = {chunk.t0_s}, dt = {chunk.dt_s} are not finite, with dt above 0"
+        if not (np.isfinite(observation.stamp_s) and np.isfinite(observation.age_s)):
+            return f"the observation's time {observation.stamp_s} or age {observation.age_s} is not finite"
         if np.any(chunk.dq[-1]):
             return "it does not end at rest"
+        duration_s, limit_s = len(chunk.q) * chunk.dt_s, self.config.max_duration_s
+        if duration_s > limit_s * (1 + 1e-9):
+            return f"it takes {duration_s:.2f} s, the limit is {limit_s:.2f} s"
+        if chunk.t0_s < self._newest_s:
+            return (
+                f"it is older than the one that is followed, by {self._newest_s - chunk.t0_s:.3f} s"
+            )
+        now_s = observation.stamp_s + observation.age_s
+        if chunk.end_s <= now_s:
+            return f"all of it is past, by {now_s - chunk.end_s:.3f} s"
+        if chunk.t0_s > now_s + limit_s:
+            return f"it begins {chunk.t0_s - now_s:.3f} s from now"
         return ""
 
-    def _limits(
-        self, chunk: Chunk, observation: ArmObservation
+    def _judge(
+        self, chunk: Chunk, path: Trajectory, observation: ArmObservation
     ) -> Iterator[tuple[str, float, str]]:
-        """Name, margin and complaint of each limit."""
+        """Name, margin and complaint of each limit, along all of ``path``."""
         spec = self.spec
-        room = np.minimum(chunk.q - self._low, self._high - chunk.q) / (self._high - self._low)
-        worst = room.min(0)
+        worst = path.extremes(spec.servo_hz)
+        # A drive that limits itself may be measured a hair beyond its stroke, and is only told its target.
+        lowest = np.where(self._driven, worst.low, chunk.q.min(0))
+        highest = np.where(self._driven, worst.high, chunk.q.max(0))
+        room = np.minimum(lowest - self._low, self._high - highest) / (self._high - self._low)
         # A gripper, whose drive limits itself, lives at its end stops: there is no margin to show.
-        shown = worst[np.isfinite(self._velocity) | (worst < 0)]
+        shown = room[self._driven | (room < 0)]
         yield (
             "position",
             2 * float(shown.min(initial=0.5)),  # in the middle of its range a joint has all of it
-            f"position leaves the limits of {self._named(worst < 0)}",
+            f"position leaves the limits of {self._named(room < 0)}",
         )
-
-        start = observation.q if self._commanded is None else self._commanded
-        speed = np.abs(np.diff(chunk.q, axis=0, prepend=start[None])) / chunk.dt_s
-        speed = np.maximum(speed, np.abs(chunk.dq)).max(0)
-        share = speed / (self._velocity * (1 + self.config.velocity_slack))
+        for name, reached in (
+            ("velocity", worst.speed), ("acceleration", worst.acceleration), ("jerk", worst.jerk),
+        ):  # fmt: skip
+            share = reached / (self._limits[name] * (1 + self.config.slack))
+            yield (
+                name,
+                1 - float(np.max(np.where(self._driven, share, 0.0))),
+                f"{name} exceeds the limit of {self._named(self._driven & ~(share <= 1))} "
+                f"({np.max(share[self._driven]):.2f} times)",
+            )
+        meant = self.path(observation).at(observation.stamp_s)[0]
+        off = np.where(self._driven, np.abs(observation.q - meant), 0.0)
         yield (
-            "velocity",
-            1 - float(share.max()),
-            f"velocity exceeds the limit of {self._named(share > 1)} ({share.max():.2f} times)",
+            "tracking",
+            1 - float(off.max()) / max(self.config.tracking_tolerance, 1e-9),
+            f"the arm is not where it was commanded, at {self._named(off > self.config.tracking_tolerance)}: "
+            f"{off.max():.3f} rad",
         )
+        if observation.wrench is not None:
+            force = float(np.linalg.norm(observation.wrench[:3]))
+            yield (
+                "force",
+                1 - force / spec.force_n,
+                f"the tool is pushed with {force:.1f} N, the limit is {spec.force_n:.1f} N",
+            )
+        if np.isfinite(worst.low).all() and np.isfinite(worst.high).all():
+            yield from self._places(path, worst.speed)
+        else:
+            yield "workspace", -np.inf, "its places are not finite"
 
-        reach = self._velocity * chunk.dt_s + self.config.start_tolerance
-        jump = np.abs(chunk.q[0] - observation.q) / reach
-        yield (
-            "start",
-            1 - float(jump.max()),
-            f"the first waypoint is too far from where the arm is, at {self._named(jump > 1)}",
-        )
-
-        tool = np.stack([self.tool_position(q) for q in chunk.q])  # [H, 3]
-        inside = np.minimum(tool - self._workspace[0], self._workspace[1] - tool)
-        room = inside / (self._workspace[1] - self._workspace[0])
-        axes = ", ".join(axis for axis, r in zip("xyz", room.min(0), strict=True) if r < 0)
+    def _places(self, path: Trajectory, speed: Array) -> Iterator[tuple[str, float, str]]:
+        """Tool and links along the way, looked at so often that nothing fits between two looks."""
+        low, high = self._workspace
+        clearance, half = self.config.clearance_m, (high - low) / 2
+        q, way = self._samples(path, speed)
+        if not len(q):
+            yield "workspace", -np.inf, "it goes too far to be looked at"
+            return
+        workspace, collision, axes, pair, i = np.inf, np.inf, "", None, 0
+        while True:
+            tool, distance, bodies = self.body.look(q[i])
+            room = np.minimum(tool - low, high - tool) - clearance
+            workspace = float(np.minimum(workspace, (room / half).min()))  # which keeps a NaN
+            if not room.min() >= 0 and not axes:
+                axes = ", ".join(axis for axis, r in zip("xyz", room, strict=True) if not r >= 0)
+            if not distance - clearance >= collision:
+                collision, pair = float(distance) - clearance, bodies
+            if i == len(q) - 1:
+                break
+            # Until here nothing can have changed by more than this; the next look answers for the rest.
+            free = max(min(float(room.min()), distance - clearance), 0.0) + 2 * clearance
+            i = max(i + 1, int(np.searchsorted(way, way[i] + free, side="right")) - 1)
         yield (
             "workspace",
-            2 * float(room.min()),
-            f"the tool leaves the workspace {spec.workspace_low} to {spec.workspace_high} m in {axes}",
+            workspace,
+            f"the tool leaves the workspace {self.spec.workspace_low} to {self.spec.workspace_high} m in "
+            f"{axes}",
         )
+        names = " and ".join(pair or ())
+        yield "collision", collision / NEAR_M, f"it brings together {names}"
+
+    def _samples(self, path: Trajectory, speed: Array) -> tuple[Array, Array]:
+        """Joint positions [S, N] along ``path``, closer than a clearance to each other, and how far (m)
+        any point of the arm has come at most, [S]; neither where that is too many."""
+        fastest = float(speed @ self.body.reach_m)  # m/s, of any point
+        count = fastest * (path.end_s - path.time_s[0]) / self.config.clearance_m
+        if not count < MOST_SAMPLES:
+            return np.empty((0, path.q.shape[1])), np.empty(0)
+        q = path.at(np.linspace(path.time_s[0], path.end_s, 2 + math.ceil(count)))[0]
+        way = np.cumsum(np.abs(np.diff(q, axis=0)) @ self.body.reach_m)
+        return q, np.append(0.0, way)
 
     def _named(self, which: np.ndarray) -> str:
         return ", ".join(name for name, bad in zip(self.spec.joints, which, strict=True) if bad)

@@ -1,4 +1,4 @@
-"""The simulated arm, in process. It moves when it is told to, so its clock is the simulation's."""
+"""The simulated arm, in process. Time passes while it is waited for, so its clock is the simulation's."""
 
 from __future__ import annotations
 
@@ -9,49 +9,74 @@ from typing import Any, Protocol
 import numpy as np
 
 from robowm.dispatch.arm import ArmObservation, ArmSpec, ArmState, Array, Chunk, Receipt
+from robowm.dispatch.trajectory import Trajectory
 from robowm.errors import UserError
 
 
 class JointPort(Protocol):
     """How an environment is driven joint by joint, such as ``robowm_envs.joints.JointPort``.
 
-    N counts the gripper, the last of the joints. ``step(targets(action))`` does exactly what the
-    environment's own ``step(action)`` does.
+    N counts the gripper, the last of the joints; S times within a control step are ``sample_s``.
     """
 
     names: tuple[str, ...]
     low: Array  # [N]
     high: Array  # [N]
     velocity: Array  # [N], infinite where the drive limits itself
+    sample_s: Array  # [S]
 
     def state(self) -> tuple[Array, Array]:
         """Measured position and velocity, [N] each."""
         ...
 
-    def targets(self, action: np.ndarray) -> Array:
-        """Joint targets [N] that ``action`` [A] means here and now. Changes nothing."""
-        ...
-
-    def step(self, q: Array) -> Any:
-        """Follow the targets [N] for one control step; a dm_env.TimeStep."""
-        ...
-
-    def tool_position(self, q: Array) -> Array:
-        """Forward kinematics: [N] -> [3] m."""
+    def follow(self, q: Array, dq: Array) -> Any:
+        """One control step along positions and velocities [S, N]; a dm_env.TimeStep."""
         ...
 
 
 @dataclasses.dataclass
-class SimArmConfig:
-    """Attributes:
-    position_margin_rad: kept to each joint's end stop; the gripper may use all of its stroke.
-    workspace_low, workspace_high: [3] m, box for the tool point.
+class LimitsConfig:
+    """What an arm may do; the defaults are for the simulated Panda-class arm.
+
+    Attributes:
+      position_margin_rad: kept to each joint's end stop; the gripper may use all of its stroke.
+      velocity_scale: share of the published velocity limits.
+      acceleration, jerk: of every joint but the gripper, rad/s^2 and rad/s^3.
+      workspace_low, workspace_high: [3] m, box for the tool point.
+      force_n: at the tool, where it is measured.
     """
 
-    kind: str = "sim"
     position_margin_rad: float = 0.1
+    velocity_scale: float = 1.0
+    acceleration: float = 45.0
+    jerk: float = 45_000.0
     workspace_low: tuple[float, float, float] = (0.25, -0.32, 0.0)
     workspace_high: tuple[float, float, float] = (0.73, 0.32, 0.40)
+    force_n: float = 60.0
+
+    def spec(self, names: Any, low: Array, high: Array, velocity: Array, rate_hz: float) -> ArmSpec:
+        """The limits of joints [N] with these end stops and published velocities."""
+        margin = np.full(len(names), self.position_margin_rad)
+        margin[-1] = 0.0
+        driven = np.isfinite(velocity)
+        return ArmSpec(
+            joints=tuple(names),
+            position_low=tuple((low + margin).tolist()),
+            position_high=tuple((high - margin).tolist()),
+            velocity=tuple((velocity * self.velocity_scale).tolist()),
+            acceleration=tuple(np.where(driven, self.acceleration, np.inf).tolist()),
+            jerk=tuple(np.where(driven, self.jerk, np.inf).tolist()),
+            workspace_low=self.workspace_low,
+            workspace_high=self.workspace_high,
+            rate_hz=rate_hz,
+            force_n=self.force_n,
+        )
+
+
+@dataclasses.dataclass
+class SimArmConfig:
+    kind: str = "sim"
+    limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
 
 
 class SimArm:
@@ -66,20 +91,12 @@ class SimArm:
 
     def __init__(self, config: SimArmConfig, env: Any, port: JointPort, seed: int | None = None):
         self.env, self.port, self.seed = env, port, seed
-        margin = np.full(len(self.port.names), config.position_margin_rad)
-        margin[-1] = 0.0
-        self.spec = ArmSpec(
-            joints=tuple(self.port.names),
-            position_low=tuple((self.port.low + margin).tolist()),
-            position_high=tuple((self.port.high - margin).tolist()),
-            velocity=tuple(self.port.velocity.tolist()),
-            workspace_low=config.workspace_low,
-            workspace_high=config.workspace_high,
-            rate_hz=1 / env.control_dt_s,
+        self.spec = config.limits.spec(
+            port.names, port.low, port.high, port.velocity, 1 / env.control_dt_s
         )
         self.timestep: Any = None
         self._state = ArmState.DISCONNECTED
-        self._target = np.zeros(len(self.port.names))
+        self._path = Trajectory.rest(0.0, np.zeros(len(port.names)))
         self._steps = 0
 
     @property
@@ -90,7 +107,7 @@ class SimArm:
         """Start episode ``seed`` of the environment."""
         self.timestep = self.env.reset(seed=self.seed)
         self._steps = 0
-        self._target = self.port.state()[0]
+        self._path = Trajectory.rest(0.0, self.port.state()[0])
         self._state = ArmState.READY
 
     def close(self) -> None:
@@ -104,7 +121,7 @@ class SimArm:
             q=q,
             dq=dq,
             arrays=self.timestep.observation,
-            stamp_s=self._steps * self.env.control_dt_s,
+            stamp_s=self._now_s,
             received_s=time.monotonic(),
             age_s=0.0,  # the simulation waits for us
         )
@@ -112,20 +129,26 @@ class SimArm:
     def send(self, chunk: Chunk) -> Receipt:
         if self._state not in (ArmState.READY, ArmState.HOLDING):
             return Receipt(False, f"the arm is {self._state}")
+        if self.timestep.last():
+            return Receipt(False, "the episode is over")
         self._state = ArmState.READY
-        for done, q in enumerate(chunk.q):
-            if self.timestep.last():
-                return Receipt(done > 0, "the episode is over", done)
-            self._step(q)
+        self._path = self._path.then(chunk, self._now_s)
         return Receipt(True, sent=len(chunk.q))
 
+    def wait(self, stamp_s: float) -> None:
+        """Simulate whole control steps until the clock has come to ``stamp_s`` or the episode is over."""
+        while self._now_s < stamp_s - 1e-9 and self._state is not ArmState.STOPPED:
+            if self.timestep is None or self.timestep.last():
+                return
+            q, dq, _ = self._path.at(self._now_s + self.port.sample_s)
+            self.timestep = self.port.follow(q, dq)
+            self._steps += 1
+
     def hold(self) -> None:
-        """Hold for one control step: the world goes on while the arm stands."""
         if self._state in (ArmState.DISCONNECTED, ArmState.STOPPED):
             return
         self._state = ArmState.HOLDING
-        if not self.timestep.last():
-            self._step(self._target)
+        self._path = self._path.braking(self._now_s, self.spec)
 
     def estop(self) -> None:
         """The simulation stands still with the arm."""
@@ -133,9 +156,10 @@ class SimArm:
 
     def reset(self) -> None:
         if self._state is ArmState.STOPPED:
-            self._state = ArmState.HOLDING if self.timestep is not None else ArmState.DISCONNECTED
+            connected = self.timestep is not None
+            self._state = ArmState.HOLDING if connected else ArmState.DISCONNECTED
+            self._path = Trajectory.rest(self._now_s, self._path.at(self._now_s)[0])
 
-    def _step(self, q: Array) -> None:
-        self.timestep = self.port.step(q)
-        self._target = q
-        self._steps += 1
+    @property
+    def _now_s(self) -> float:
+        return self._steps * self.env.control_dt_s

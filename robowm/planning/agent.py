@@ -75,15 +75,25 @@ class BeliefAgent:
         if isinstance(self.actor, Constrained):
             self.actor.constrain(constraints, self.spec.yaw_order)
 
-    def act(self, observation: Observation) -> np.ndarray:
-        """The next action [A] float32; raises UserError on an observation that does not fit."""
-        return self.act_together([observation])[0]
+    def act(self, observation: Observation, committed: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """The next action [A] float32; raises UserError on an observation that does not fit.
 
-    def act_together(self, observations: Sequence[Observation]) -> np.ndarray:
+        Args:
+          committed: actions [A] that will be executed before it, one a step, for an agent whose
+            thinking takes time: it chooses for where its model says that they lead.
+        """
+        return self.act_together([observation], [row[None] for row in committed])[0]
+
+    def act_together(
+        self, observations: Sequence[Observation], committed: Sequence[np.ndarray] = ()
+    ) -> np.ndarray:
         """The next actions [B, A] float32, of as many worlds at each call of an episode."""
         begin = time.perf_counter()
         with torch.no_grad():
             belief = self.observe(*observations)
+            for rows in committed:
+                ahead = torch.as_tensor(np.asarray(rows, np.float32), device=self.device)
+                belief = self.model.step(belief, ahead).state
             action = self._choose(belief).float().cpu().numpy()
         switch = np.asarray(self.spec.action.switch)
         action = np.where(switch, np.where(action > 0, 1, -1), action.clip(-1, 1))

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 
 from robowm.dispatch import ARMS
-from robowm.dispatch.arm import Arm, ArmState, Chunk
-from robowm.dispatch.sim import SimArm, SimArmConfig
+from robowm.dispatch.arm import Arm, ArmState
+from robowm.dispatch.sim import LimitsConfig, SimArm, SimArmConfig
+from robowm.dispatch.trajectory import Trajectory, chunk_of, through
 from robowm.errors import UserError
 from tests.dispatch.toy import PointArmEnv, PointPort
 
 
 def sim_of_a_point():
     env = PointArmEnv()
-    box = SimArmConfig(workspace_low=(-1, -1, 0), workspace_high=(1, 1, 1))
-    return SimArm(box, env, PointPort(env), seed=0)
+    limits = LimitsConfig(workspace_low=(-1, -1, 0), workspace_high=(1, 1, 1))
+    return SimArm(SimArmConfig(limits=limits), env, PointPort(env), seed=0)
 
 
 BACKENDS = {"sim": sim_of_a_point}
@@ -30,9 +31,20 @@ def arm(request):
     made.close()
 
 
-def stay(arm, step=0.0):
-    q = arm.observe().q[None] + step
-    return Chunk(arm.observe().stamp_s, 1 / arm.spec.rate_hz, q, np.zeros_like(q), "plan")
+def towards(arm, *steps):
+    """A chunk from where the arm is through as many places, each a step further, and to rest."""
+    seen = arm.observe()
+    targets = seen.q + np.cumsum(np.array(steps or [(0.0, 0.0, 0.0)], float), axis=0)
+    period = 1 / arm.spec.rate_hz
+    rest = Trajectory.rest(seen.stamp_s, seen.q)
+    path = through(targets, rest, seen.stamp_s, period, period / 2, arm.spec)
+    return chunk_of(path, seen.stamp_s, period / 2, "plan", arm.spec.joints)
+
+
+def after(arm, seconds):
+    """What the arm shows when its clock is so much further."""
+    arm.wait(arm.observe().stamp_s + seconds)
+    return arm.observe()
 
 
 def test_it_is_an_arm(arm):
@@ -47,19 +59,18 @@ def test_states_follow_what_is_done(arm):
     assert arm.state is ArmState.DISCONNECTED
     arm.connect()
     assert arm.state is ArmState.READY
-    assert arm.send(stay(arm)).accepted
+    assert arm.send(towards(arm)).accepted
     arm.hold()
     assert arm.state is ArmState.HOLDING
-    assert arm.send(stay(arm)).accepted
+    assert arm.send(towards(arm)).accepted
     assert arm.state is ArmState.READY
     arm.close()
     assert arm.state is ArmState.DISCONNECTED
 
 
 def test_nothing_is_sent_before_connecting(arm):
-    chunk = Chunk(
-        0.0, 0.1, np.zeros((1, len(arm.spec.joints))), np.zeros((1, len(arm.spec.joints))), "p"
-    )
+    q = np.array(arm.spec.position_low)
+    chunk = chunk_of(Trajectory.rest(0.0, q), 0.0, 0.1, "p", arm.spec.joints)
     receipt = arm.send(chunk)
     assert not receipt.accepted and receipt.sent == 0 and "disconnected" in receipt.reason
 
@@ -70,12 +81,13 @@ def test_the_emergency_stop_is_latched_until_reset(arm):
     arm.estop()
     for _ in range(2):
         assert arm.state is ArmState.STOPPED
-        assert not arm.send(stay(arm, 0.01)).accepted
+        assert not arm.send(towards(arm, (0.01, 0, 0))).accepted
         arm.hold()
-    np.testing.assert_array_equal(arm.observe().q, before)
+        arm.wait(arm.observe().stamp_s + 0.01)
+    np.testing.assert_allclose(arm.observe().q, before, atol=1e-3)
     arm.reset()
     assert arm.state is ArmState.HOLDING
-    assert arm.send(stay(arm)).accepted
+    assert arm.send(towards(arm)).accepted
 
 
 def test_reset_leaves_a_healthy_arm_as_it_is(arm):
@@ -92,38 +104,51 @@ def test_observations_are_stamped_and_measured(arm):
     n = len(arm.spec.joints)
     assert first.q.shape == first.dq.shape == (n,) and np.isfinite(first.q).all()
     assert first.age_s >= 0 and first.arrays
-    arm.send(stay(arm))
-    assert arm.observe().stamp_s == pytest.approx(first.stamp_s + 1 / arm.spec.rate_hz)
-    assert arm.observe().received_s >= first.received_s
+    later = after(arm, 1 / arm.spec.rate_hz)
+    assert later.stamp_s == pytest.approx(first.stamp_s + 1 / arm.spec.rate_hz, abs=0.02)
+    assert later.received_s >= first.received_s
 
 
-def test_a_chunk_moves_the_arm_waypoint_by_waypoint(arm):
+def test_a_chunk_moves_the_arm_through_its_waypoints_and_to_rest(arm):
     arm.connect()
     start = arm.observe().q
-    q = start + np.array([[0.01, 0, 0], [0.02, 0, 0], [0.02, -0.01, 0]])
-    receipt = arm.send(Chunk(0.0, 0.1, q, np.zeros_like(q), "plan"))
-    assert receipt.accepted and receipt.sent == 3
-    np.testing.assert_allclose(arm.observe().q[:2], q[-1, :2], atol=1e-6)
+    receipt = arm.send(towards(arm, (0.01, 0, 0), (0.01, 0, 0), (0.0, -0.01, 0)))
+    assert receipt.accepted and receipt.sent > 0
+    moved = after(arm, 0.2).q - start
+    np.testing.assert_allclose(moved[:2], [0.02, 0.0], atol=2e-3)
+    final = after(arm, 0.5)
+    assert np.abs(final.q - after(arm, 0.2).q).max() < 1e-3
 
 
-def test_a_held_arm_stands_while_the_world_goes_on():
-    arm = sim_of_a_point()
+def test_a_newer_chunk_takes_the_place_of_the_one_before(arm):
     arm.connect()
-    arm.send(stay(arm, 0.02))
-    before = arm.observe()
+    start = arm.observe().q
+    arm.send(towards(arm, *[(0.02, 0, 0)] * 5))
+    after(arm, 0.1)
+    arm.send(towards(arm, (0.0, 0.01, 0)))
+    moved = after(arm, 0.6).q - start
+    assert moved[0] < 0.05 and moved[1] > 0.005
+
+
+def test_a_held_arm_brakes_and_stands_while_the_world_goes_on(arm):
+    arm.connect()
+    arm.send(towards(arm, *[(0.02, 0, 0)] * 5))
+    before = after(arm, 0.1)
     arm.hold()
-    after = arm.observe()
-    np.testing.assert_allclose(after.q[:2], before.q[:2], atol=1e-9)
-    assert after.stamp_s == pytest.approx(before.stamp_s + 0.1)
+    stood = after(arm, 0.4)
+    assert 0 <= stood.q[0] - before.q[0] < 0.02
+    later = after(arm, 0.2)
+    np.testing.assert_allclose(later.q[:2], stood.q[:2], atol=1e-3)
+    assert later.stamp_s == pytest.approx(before.stamp_s + 0.6, abs=0.02)
 
 
-def test_a_chunk_ends_where_the_episode_does():
+def test_the_simulation_ends_where_the_episode_does():
     arm = sim_of_a_point()
     arm.connect()
-    q = np.repeat(arm.observe().q[None], 25, 0)
-    receipt = arm.send(Chunk(0.0, 0.1, q, np.zeros_like(q), "plan"))
-    assert receipt.sent == 20 and "over" in receipt.reason
-    assert not arm.send(stay(arm)).accepted
+    assert arm.send(towards(arm)).accepted
+    assert after(arm, 5.0).stamp_s == pytest.approx(2.0)
+    receipt = arm.send(towards(arm))
+    assert not receipt.accepted and "over" in receipt.reason
 
 
 def test_an_arm_that_was_never_connected_has_nothing_to_show():

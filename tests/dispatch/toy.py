@@ -16,7 +16,8 @@ class PointPort:
 
     names = ("slide_x", "slide_y", "gripper")
     low, high = np.array([-1.0, -1.0, 0.0]), np.array([1.0, 1.0, 0.08])
-    velocity = np.array([0.25, 0.25, np.inf])
+    velocity = np.array([0.5, 0.5, np.inf])
+    sample_s = np.array([0.05, 0.1])
 
     def __init__(self, env):
         self.env, self.width = env, 0.08
@@ -24,17 +25,30 @@ class PointPort:
     def state(self):
         return np.array([*self.env.position, self.width]), np.zeros(3)
 
-    def targets(self, action):
-        closed = action[2] > 0
-        return np.array([*(self.env.position + STEP_M * action[:2]), 0.0 if closed else 0.08])
+    def follow(self, q, dq):
+        """The point is where it is told to be: a servo without mass."""
+        self.width = float(q[-1, 2])
+        move = (q[-1, :2] - self.env.position) / STEP_M
+        return self.env.step(np.array([*move, 1.0 if self.width < 0.04 else -1.0]))
 
-    def step(self, q):
-        self.width = float(q[2])
-        move = (q[:2] - self.env.position) / STEP_M
-        return self.env.step(np.array([*move, 1.0 if q[2] < 0.04 else -1.0]))
 
-    def tool_position(self, q):
-        return np.array([q[0], q[1], 0.1])
+class PointBody:
+    """A point that touches nothing, 0.1 m above the table."""
+
+    reach_m = np.array([1.0, 1.0, 0.0])
+
+    def look(self, q):
+        return np.array([q[0], q[1], 0.1]), 1.0, None
+
+
+class PointCommander:
+    """An action moves the point by its share of STEP_M."""
+
+    def reset(self, q):
+        pass
+
+    def target(self, action, q):
+        return np.array([*(q[:2] + STEP_M * action[:2]), 0.0 if action[2] > 0 else 0.08])
 
 
 class PointArmEnv(PointEnv):

@@ -1,0 +1,104 @@
+"""The twin: the arm's kinematics, commands and collisions from joint positions alone."""
+
+import numpy as np
+import pytest
+
+import robowm_envs
+from robowm_envs.expert import Expert
+from robowm_envs.joints import JointPort
+from robowm_envs.twin import Twin, _place
+
+
+@pytest.fixture(scope="module")
+def twin():
+    return Twin()
+
+
+@pytest.fixture(scope="module", params=["grasp_rotate_place", "reorient"])
+def env(request):
+    made = robowm_envs.make(request.param, observation="state", split="test")
+    yield made
+    made.close()
+
+
+def test_an_expert_at_work_is_where_it_is_and_touches_nothing(twin, env):
+    expert, port = Expert(env), JointPort(env)
+    step = env.reset(seed=4)
+    expert.reset()
+    while not step.last():
+        step = env.step(expert.act(step.observation))
+        tool, distance, _ = twin.look(port.state()[0])
+        np.testing.assert_allclose(tool, env.physics.hand_position(), atol=1e-9)
+        assert distance > 0.01
+
+
+def test_it_aims_where_the_environment_aims(twin, env):
+    port = JointPort(env)
+    step = env.reset(seed=5)
+    end_stops = env.physics.joint_low, env.physics.joint_high
+    commander = twin.commander(env.task.actions.names, *(np.append(x, 0.0) for x in end_stops))
+    commander.reset(port.state()[0])
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        action = rng.uniform(-1, 1, env.action_spec().shape).astype(np.float32)
+        target = commander.target(action, port.state()[0])
+        step = env.step(action)
+        np.testing.assert_allclose(target[:-1], env.controller.joint_target, atol=1e-9)
+        assert (target[-1] == 0.0) == (action[-1] > 0)
+    assert not step.last()
+
+
+def test_an_action_that_is_not_done_is_undone(twin, env):
+    env.reset(seed=6)
+    q = JointPort(env).state()[0]
+    commander = twin.commander(env.task.actions.names, q - 1, q + 1)
+    commander.reset(q)
+    action = np.full(env.action_spec().shape, 0.5, np.float32)
+    first = commander.target(action, q)
+    commander.undo()
+    np.testing.assert_array_equal(commander.target(action, q), first)
+
+
+def test_targets_stay_within_the_limits_that_are_given(twin, env):
+    env.reset(seed=6)
+    q = JointPort(env).state()[0]
+    commander = twin.commander(env.task.actions.names, q - 0.01, q + 0.01)
+    commander.reset(q)
+    action = np.ones(env.action_spec().shape, np.float32)
+    for _ in range(5):
+        target = commander.target(action, q)
+        assert (np.abs(target - q)[:-1] <= 0.01).all()
+
+
+# Folded onto itself, and lying on the table: joint positions within the end stops.
+@pytest.mark.parametrize(
+    ("q", "pair"),
+    [
+        ([-0.3, 1.0, -1.6, -2.9, -0.6, 0.7, -2.4, 0.08], {"link2", "hand"}),
+        ([2.7, -1.2, -2.4, -2.2, 0.8, 1.0, 1.2, 0.08], {"link6", "table"}),
+    ],
+)
+def test_what_would_touch_is_named(twin, q, pair):
+    _, distance, names = twin.look(np.array(q, float))
+    assert distance < 0
+    assert set(names) == pair
+
+
+def test_nothing_moves_further_than_it_is_said_to_reach(twin):
+    rng = np.random.default_rng(1)
+    physics = twin._physics
+    low, high = physics.joint_low, physics.joint_high
+    for _ in range(100):
+        q = np.append(rng.uniform(low, high), 0.04)
+        step = rng.uniform(-0.01, 0.01, 8)
+        step[-1] = 0.0
+        _place(physics, q)
+        before = physics.data.geom_xpos.copy()
+        _place(physics, q + step)
+        moved = np.linalg.norm(physics.data.geom_xpos - before, axis=1).max()
+        assert moved <= np.abs(step) @ twin.reach_m + 1e-9
+
+
+def test_actions_that_no_task_has_are_refused(twin):
+    with pytest.raises(robowm_envs.EnvError, match="dx_m, gripper"):
+        twin.commander(("dx_m", "gripper"), np.zeros(8), np.ones(8))
