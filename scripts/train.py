@@ -98,6 +98,7 @@ def train(group: parallel.Group, config: Train) -> Result:
         memory_limit_gib=config.replay.memory_limit_gib,
         added=Path(config.out) / "online",
         labelled=config.replay.labelled,
+        labels=config.replay.labels,
     )
     randomness.seed_all(config.learning.seed)
     model, behaviours = build(config.model, config.behaviour, spec)

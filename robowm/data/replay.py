@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robowm.data.episode import Array, Episode
+from robowm.data.grasp_labels import grasp_labels
 from robowm.data.store import (
     Dataset,
     EpisodeWriter,
@@ -26,10 +27,11 @@ from robowm.data.store import (
     explaining,
     open_dataset,
 )
-from robowm.errors import UserError
+from robowm.errors import UserError, unknown
 from robowm.spec import TaskSpec
 
 GIB = 2**30
+LABELS = ("simulator", "grasp")
 
 
 @dataclasses.dataclass
@@ -40,10 +42,12 @@ class ReplayConfig:
       memory_limit_gib: of episodes kept in memory; the pictures of the rest are read from disk.
       labelled: share of the episodes, drawn by the replay's seed, that keep their privileged labels; in
         the others these are NaN, as where nobody measured a pose.
+      labels: ``simulator``, or ``grasp`` for those that the hand tells (:mod:`robowm.data.grasp_labels`).
     """
 
     memory_limit_gib: float = 3.0
     labelled: float = 1.0
+    labels: str = "simulator"
 
 
 def align(episode: Episode) -> dict[str, Array]:
@@ -108,7 +112,7 @@ class SequenceReplay:
       datasets: one, or several of the same task, or of tasks that show and take the same arrays.
       batch_size, length: B and L.
       seed: of the draws.
-      memory_limit_gib, labelled: see :class:`ReplayConfig`.
+      memory_limit_gib, labelled, labels: see :class:`ReplayConfig`.
       added: folder for the episodes that :meth:`add` takes; needed for it alone.
     """
 
@@ -121,6 +125,7 @@ class SequenceReplay:
         memory_limit_gib: float = 3.0,
         added: Path | None = None,
         labelled: float = 1.0,
+        labels: str = LABELS[0],
     ):
         datasets = [datasets] if isinstance(datasets, Dataset) else list(datasets)
         if not datasets or batch_size < 1 or length < 1 or memory_limit_gib < 0:
@@ -130,13 +135,15 @@ class SequenceReplay:
             )
         if not 0 <= labelled <= 1:
             raise UserError(f"replay.labelled is {labelled}: choose a share from 0 to 1.")
+        if labels not in LABELS:
+            raise unknown("replay.labels", labels, LABELS)
         self.spec: TaskSpec = datasets[0].spec
         self.batch_size, self.length = batch_size, length
         self._limit = int(memory_limit_gib * GIB)
         self._bytes = 0
         self._shards = OpenShards()
         self._added_to = added
-        self._seed, self._labelled = seed, labelled
+        self._seed, self._labelled, self._labels = seed, labelled, labels
         self._episodes: list[_Rows] = []
         self._ends = np.zeros(0, np.int64)  # row at which each episode ends, counted over all
         self._rng = np.random.default_rng(seed)
@@ -240,6 +247,9 @@ class SequenceReplay:
         pictures = [self.spec.observation[name].size for name in self.spec.images]
         fits = self._bytes + (stored.length + 1) * sum(pictures) <= self._limit or not pictures
         arrays = align(stored.load(images=fits, states=False))
+        if self._labels == "grasp":
+            told = grasp_labels(arrays, self.spec)
+            arrays |= {f"privileged/{name}": array for name, array in told.items()}
         if np.random.default_rng([self._seed, len(self._episodes)]).random() >= self._labelled:
             for name in arrays:
                 if name.startswith("privileged/"):

@@ -77,6 +77,11 @@ def test_a_share_of_the_episodes_keeps_its_labels(dataset):
         replay_of(dataset, labelled=2.0)
 
 
+def test_labels_of_an_unknown_origin_are_refused(dataset):
+    with pytest.raises(UserError, match="unknown replay.labels 'gras': did you mean 'grasp'"):
+        replay_of(dataset, labels="gras")
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 40), st.booleans())
 def test_windows(dataset, seed, batch_size, length, streamed):
