@@ -98,8 +98,9 @@ def labels(rows: Sequence[Row]) -> list[str]:
             words[0] += " without proposals"
         for key, value in mine.items():
             known = [other[key] for other in settings[kind] if key in other]
-            differs = any(other != value for other in known)
-            if differs and not (key == "proposals" and value == "none"):
+            if key == "proposals":  # without any is said above
+                known = [value if other == "none" or value == "none" else other for other in known]
+            if any(other != value for other in known):
                 words.append(f"{key}={value}")
         found.append(", ".join(words))
     return found

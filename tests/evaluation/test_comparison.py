@@ -71,6 +71,7 @@ def test_the_same_evaluation_counts_once_and_two_results_do_not_mix():
         ([{}, {"kind": "cem"}], ["mppi", "cem"]),
         ([{"horizon": 3}, {"horizon": 5}], ["mppi, horizon=3", "mppi, horizon=5"]),
         ([{"proposals": "none", "policy_samples": 0}], ["mppi without proposals"]),
+        ([{"proposals": "none"}, {"proposals": "all"}], ["mppi without proposals", "mppi"]),
         (
             [{"proposals": "none"}, {"proposals": "actor_critic"}, {}],
             ["mppi without proposals", "mppi, proposals=actor_critic", "mppi, proposals=cloning"],
