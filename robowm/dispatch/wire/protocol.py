@@ -1,0 +1,61 @@
+"""What carries messages between programs, whatever the middleware."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from robowm.dispatch.wire.messages import Message
+
+M = TypeVar("M", bound=Message)
+Answer = tuple[bool, str]  # success and message, as of std_srvs/Trigger
+
+
+class QoS(enum.Enum):
+    """``SENSOR`` newest matters, may be lost; ``COMMAND`` must arrive, the newest alone; ``STATUS`` must
+    arrive, all of them; ``LATCHED`` as STATUS, and who comes late is told the last."""
+
+    SENSOR = "sensor"
+    COMMAND = "command"
+    STATUS = "status"
+    LATCHED = "latched"
+
+
+class Link(Protocol):
+    """A node of a middleware. Topics and services are named as ROS names them: ``/joint_states``, or
+    ``~/plan`` for one below the node's own name.
+
+    Callbacks come on threads of the link, one at a time for each subscription; they return soon.
+    """
+
+    def open(self) -> None:
+        """Join; raises UserError where the middleware is not installed, with the line that installs it."""
+        ...
+
+    def close(self) -> None:
+        """Leave; nothing is called back afterwards. A second time does nothing."""
+        ...
+
+    def publisher(self, topic: str, kind: type[M], qos: QoS) -> Callable[[M], None]: ...
+
+    def subscribe(
+        self, topic: str, kind: type[M], heard: Callable[[M], None], qos: QoS
+    ) -> Callable[[], None]:
+        """Call ``heard`` with each message until the returned function is called.
+
+        What cannot be read is logged and dropped.
+        """
+        ...
+
+    def serve(self, name: str, handler: Callable[[], Answer]) -> None:
+        """Answer a service of type std_srvs/Trigger."""
+        ...
+
+    def call(self, name: str, timeout_s: float = 5.0) -> Answer:
+        """Ask a Trigger service; ``(False, why)`` where nobody answers in time."""
+        ...
+
+    def listeners(self, topic: str) -> int:
+        """How many subscribe to a topic, as far as discovery has come."""
+        ...
