@@ -75,3 +75,32 @@ def test_a_damaged_diary_is_a_sentence(scripts: Path) -> None:
     (scripts / "stages.json").write_text("{")
     with pytest.raises(UserError, match="damaged"):
         run_all(stages(), scripts, scripts, QUIET)
+
+
+def test_side_by_side_each_runs_once_and_after_what_it_needs(scripts: Path) -> None:
+    out = scripts / "out"
+    code, seconds = run_all(stages(), out, scripts, QUIET, jobs=2)
+    assert code == 0 and set(seconds) == {"collect", "train", "evaluate", "other"}
+    called = calls(scripts)
+    assert sorted(called) == ["collect", "evaluate", "other", "train"]
+    assert called.index("collect") < called.index("train") < called.index("evaluate")
+    assert run_all(stages(), out, scripts, QUIET, jobs=2)[0] == 0
+    assert calls(scripts) == []
+
+
+def test_side_by_side_a_failure_keeps_only_what_needs_it_from_running(scripts: Path) -> None:
+    out = scripts / "out"
+    (scripts / "fail_train").touch()
+    assert run_all(stages(), out, scripts, QUIET, jobs=2)[0] == 3
+    assert sorted(calls(scripts)) == ["collect", "other", "train"]
+    (scripts / "fail_train").unlink()
+    assert run_all(stages(), out, scripts, QUIET, jobs=2)[0] == 0
+    assert calls(scripts) == ["train", "evaluate"]
+
+
+def test_side_by_side_other_settings_run_a_stage_again_and_what_needs_it(scripts: Path) -> None:
+    out = scripts / "out"
+    run_all(stages(), out, scripts, QUIET, jobs=2)
+    calls(scripts)
+    assert run_all(stages(train="slow"), out, scripts, QUIET, jobs=2)[0] == 0
+    assert calls(scripts) == ["train", "evaluate"]
