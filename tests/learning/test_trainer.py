@@ -358,11 +358,16 @@ def test_bf16_trains_near_fp32_with_float32_weights(tmp_path):
 
 def test_auto_takes_bf16_only_where_the_hardware_multiplies_in_it(monkeypatch):
     cpu = choose_device("cpu")
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True, raising=False)
-    assert choose_precision("auto", cpu) == "bf16"
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+    checks = "_is_amx_tile_supported", "_is_avx512_bf16_supported"
+    for check in checks:
+        monkeypatch.setattr(torch.cpu, check, lambda: False, raising=False)
     assert choose_precision("auto", cpu) == "fp32"
-    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported")
+    for check in checks:  # either pays
+        with monkeypatch.context() as one:
+            one.setattr(torch.cpu, check, lambda: True)
+            assert choose_precision("auto", cpu) == "bf16"
+    for check in checks:
+        monkeypatch.delattr(torch.cpu, check)
     assert choose_precision("auto", cpu) == "fp32"
     with autocast("bf16", cpu):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
