@@ -1,13 +1,16 @@
 """Plan one episode, dispatch it to the simulated arm, and show what was imagined beside what happened.
 
 Every command passes the safety gate that a real arm has. OUT gets plan_card.png, plan_card.html
-(self-contained), plan.json (every plan, decision and receipt) and episode.mp4.
+(self-contained), plan.json (every plan, decision and receipt) and episode.mp4; with ``record=true`` also
+the bag OUT/run, which replay.py reads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,11 @@ from robowm import agents, cli
 from robowm.agents import Trained
 from robowm.dispatch import loop
 from robowm.dispatch.loop import LoopConfig
+from robowm.dispatch.recording import Recorder
+from robowm.dispatch.records import Listener
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
 from robowm.dispatch.sim import SimArm, SimArmConfig
+from robowm.dispatch.ticks import TickListener
 from robowm.evaluation import hindsight, plan_card
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.plan_card import Card, CardConfig
@@ -41,6 +47,7 @@ class Plan:
       seed: episode of the split.
       split: train, validation, test, or a shift.
       threads: torch's own.
+      record: the run into an MCAP bag, OUT/run.
       out: folder of the card.
     """
 
@@ -54,6 +61,7 @@ class Plan:
     split: str = "test"
     device: str = "auto"
     threads: int = 1
+    record: bool = False
     out: str = "outputs/plan"
 
 
@@ -71,21 +79,43 @@ def main(config: Plan) -> None:
         trained.spec.check_same(spec, f"task {spec.task}")
         agent = trained.planner(config.planner, seed=config.seed)
         arm = SimArm(config.arm, env, JointPort(env), config.seed)
-        episode, trace = dispatch(arm, agent, Twin(), config)
+        with recording(config, spec, arm, trained) as recorder:
+            episode, trace = dispatch(arm, agent, Twin(), config, recorder)
         write(Path(config.out), config, trained, arm, agent, episode, trace)
     finally:
         env.close()
 
 
+@contextlib.contextmanager
+def recording(
+    config: Plan, spec: TaskSpec, arm: SimArm, trained: Trained
+) -> Iterator[Recorder | None]:
+    """The recorder of the run, if one is wanted."""
+    if not config.record:
+        yield None
+        return
+    about = {
+        "checkpoint": str(trained.path),
+        "config": dataclasses.asdict(config),
+    }
+    with Recorder(Path(config.out) / "run", spec, arm.spec, about) as recorder:
+        yield recorder
+
+
 def dispatch(
-    arm: SimArm, agent: BeliefAgent, twin: Any, config: Plan
+    arm: SimArm, agent: BeliefAgent, twin: Any, config: Plan, listener: Listener | None = None
 ) -> tuple[loop.Episode, hindsight.Trace]:
     recorder = hindsight.Recorder(arm.env, config.card.camera, config.card.film_size)
+    switches = agent.spec.action.switch
+    still = np.where(switches, -1.0, 0.0).astype(np.float32)
+    tell = TickListener(listener, config.loop, still) if listener else None
 
     def on_tick(tick: loop.Tick) -> None:
         assert agent.belief is not None and tick.plan is not None  # it has just planned
         recorder.decided(agent.belief, tick.plan, tick.executed)
         recorder.look(arm.timestep.observation)
+        if tell is not None:
+            tell(tick)
 
     arm.connect()
     recorder.look(arm.timestep.observation)
@@ -98,11 +128,13 @@ def dispatch(
         agent,
         gate,
         commander,
-        agent.spec.action.switch,
+        switches,
         over=lambda: arm.timestep.last(),
         config=config.loop,
         on_tick=on_tick,
     )
+    if tell is not None:
+        tell.end(episode, arm.env.metrics())
     return episode, recorder.trace
 
 
