@@ -241,7 +241,7 @@ def _picture_name(topic: str) -> str:
 
 
 def _trajectory(chunk: Chunk) -> JointTrajectory:
-    time_s = chunk.dt_s * np.arange(1, len(chunk.q) + 1)
+    time_s = chunk.dt_s * np.arange(1, len(chunk.q) + 1, dtype=np.float64)
     return JointTrajectory(_header(chunk.t0_s), chunk.joints, time_s, chunk.q, chunk.dq)
 
 
