@@ -103,27 +103,28 @@ class Commander:
     def __init__(self, physics: Physics, controller: HandController):
         self._physics, self._controller = physics, controller
         self._width_m = physics.scene.arm.width_max_m
-        self._before = controller.to_vector()
 
     def reset(self, q: np.ndarray) -> None:
         """Command what is, at joint position [N]."""
         _place(self._physics, q)
         self._controller.reset()
         self._controller.closed = bool(q[-1] < self._width_m / 2)
-        self._before = self._controller.to_vector()
 
     def target(self, action: np.ndarray, q: np.ndarray) -> np.ndarray:
         """Joint position [N] to be at when ``action`` [A] has been done from ``q`` [N], where the joints
         are measured or expected as it begins."""
-        self._before = self._controller.to_vector()
         _place(self._physics, q)
         self._controller.aim(np.asarray(action, np.float64))
         width = 0.0 if self._controller.closed else self._width_m
         return np.append(self._controller.joint_target, width)
 
-    def undo(self) -> None:
-        """The last action is not done."""
-        self._controller.from_vector(self._before)
+    def state(self) -> np.ndarray:
+        """What is commanded, for :meth:`restore`."""
+        return self._controller.to_vector()
+
+    def restore(self, state: np.ndarray) -> None:
+        """Command again what was commanded as :meth:`state` was asked."""
+        self._controller.from_vector(state)
 
 
 def _reach(physics: Physics) -> np.ndarray:

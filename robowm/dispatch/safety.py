@@ -107,8 +107,11 @@ class SafetyGate:
         self._stale = False
         self._newest_s = -np.inf
 
-    def check(self, chunk: Chunk, observation: ArmObservation, state: ArmState) -> Decision:
-        """Judge ``chunk`` against the newest observation. An accepted chunk is taken to be sent."""
+    def check(
+        self, chunk: Chunk, observation: ArmObservation, state: ArmState, preview: bool = False
+    ) -> Decision:
+        """Judge ``chunk`` against the newest observation. An accepted chunk is taken to be sent, but in
+        a ``preview``."""
         reasons = [*self._standing(state), *self.watch(observation)]
         margins: dict[str, float] = {}
         malformed = self._malformed(chunk, observation)
@@ -122,7 +125,7 @@ class SafetyGate:
                 margins[name] = min(margin, margins.get(name, margin))
                 if not margin >= 0:  # a NaN is no proof of safety
                     reasons.append(reason)
-        if not reasons:
+        if not reasons and not preview:
             self._following, self._newest_s = path, chunk.t0_s
         return Decision(tuple(reasons), margins)
 

@@ -50,6 +50,12 @@ class PointCommander:
     def target(self, action, q):
         return np.array([*(q[:2] + STEP_M * action[:2]), 0.0 if action[2] > 0 else 0.08])
 
+    def state(self):
+        return None
+
+    def restore(self, state):
+        pass
+
 
 class PointArmEnv(PointEnv):
     """An episode is 20 steps."""

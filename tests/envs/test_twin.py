@@ -48,14 +48,16 @@ def test_it_aims_where_the_environment_aims(twin, env):
     assert not step.last()
 
 
-def test_an_action_that_is_not_done_is_undone(twin, env):
+def test_what_was_commanded_can_be_commanded_again(twin, env):
     env.reset(seed=6)
     q = JointPort(env).state()[0]
     commander = twin.commander(env.task.actions.names, q - 1, q + 1)
     commander.reset(q)
     action = np.full(env.action_spec().shape, 0.5, np.float32)
+    before = commander.state()
     first = commander.target(action, q)
-    commander.undo()
+    assert not np.array_equal(commander.target(action, q), first)
+    commander.restore(before)
     np.testing.assert_array_equal(commander.target(action, q), first)
 
 
