@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import math
+import time
 from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
@@ -25,10 +27,9 @@ from robowm.agents import Trained
 from robowm.dispatch import loop
 from robowm.dispatch.loop import LoopConfig
 from robowm.dispatch.recording import Recorder
-from robowm.dispatch.records import Listener
+from robowm.dispatch.records import Event, Kind, Listener, plain
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
 from robowm.dispatch.sim import SimArm, SimArmConfig
-from robowm.dispatch.ticks import TickListener
 from robowm.evaluation import hindsight, plan_card
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.plan_card import Card, CardConfig
@@ -79,20 +80,18 @@ def main(config: Plan) -> None:
         trained.spec.check_same(spec, f"task {spec.task}")
         agent = trained.planner(config.planner, seed=config.seed)
         arm = SimArm(config.arm, env, JointPort(env), config.seed)
-        with recording(config, spec, arm, trained) as recorder:
-            episode, trace = dispatch(arm, agent, Twin(), config, recorder)
+        with recording(config, spec, arm, trained) as tell:
+            episode, trace = dispatch(arm, agent, Twin(), config, tell)
         write(Path(config.out), config, trained, arm, agent, episode, trace)
     finally:
         env.close()
 
 
 @contextlib.contextmanager
-def recording(
-    config: Plan, spec: TaskSpec, arm: SimArm, trained: Trained
-) -> Iterator[Recorder | None]:
-    """The recorder of the run, if one is wanted."""
+def recording(config: Plan, spec: TaskSpec, arm: SimArm, trained: Trained) -> Iterator[Listener]:
+    """Who is to be told of the run: a recorder, if one is wanted."""
     if not config.record:
-        yield None
+        yield lambda record: None
         return
     about = {
         "checkpoint": str(trained.path),
@@ -103,19 +102,18 @@ def recording(
 
 
 def dispatch(
-    arm: SimArm, agent: BeliefAgent, twin: Any, config: Plan, listener: Listener | None = None
+    arm: SimArm,
+    agent: BeliefAgent,
+    twin: Any,
+    config: Plan,
+    tell: Listener = lambda record: None,
 ) -> tuple[loop.Episode, hindsight.Trace]:
     recorder = hindsight.Recorder(arm.env, config.card.camera, config.card.film_size)
-    switches = agent.spec.action.switch
-    still = np.where(switches, -1.0, 0.0).astype(np.float32)
-    tell = TickListener(listener, config.loop, still) if listener else None
 
     def on_tick(tick: loop.Tick) -> None:
         assert agent.belief is not None and tick.plan is not None  # it has just planned
         recorder.decided(agent.belief, tick.plan, tick.executed)
         recorder.look(arm.timestep.observation)
-        if tell is not None:
-            tell(tick)
 
     arm.connect()
     recorder.look(arm.timestep.observation)
@@ -128,13 +126,14 @@ def dispatch(
         agent,
         gate,
         commander,
-        switches,
+        agent.spec.action.switch,
         over=lambda: arm.timestep.last(),
         config=config.loop,
+        tell=tell,
         on_tick=on_tick,
     )
-    if tell is not None:
-        tell.end(episode, arm.env.metrics())
+    result = json.dumps(plain({"ended": episode.ended, **arm.env.metrics()}))
+    tell(Event(time.time(), episode.final.stamp_s, Kind.RESULT, result))
     return episode, recorder.trace
 
 

@@ -17,6 +17,7 @@ from robowm.spec import TaskSpec
 
 NAN = np.float32(np.nan)
 Arrays = dict[str, Array]
+Seen = tuple[float, Arrays]  # stamp and arrays
 
 
 def episodes_of(run: Run) -> list[Episode]:
@@ -26,12 +27,12 @@ def episodes_of(run: Run) -> list[Episode]:
     the end of an episode that was told its result. The actions of one that succeeded are labels to
     imitate. An episode whose end is not known is broken off.
     """
-    seen: dict[int, dict[int, Arrays]] = {}
+    seen: dict[int, dict[int, Seen]] = {}
     done: dict[int, dict[int, Floats]] = {}
     for record in run.records:
         if isinstance(record, Observed) and record.step is not None:
             if arrays := _complete(record, run.spec):
-                seen.setdefault(record.episode, {})[record.step] = arrays
+                seen.setdefault(record.episode, {})[record.step] = record.stamp_s, arrays
         elif isinstance(record, Executed) and len(record.action) == run.spec.action.size:
             done.setdefault(record.episode, {})[record.step] = record.action
     results = results_of(run.records)
@@ -51,7 +52,7 @@ def episodes_of(run: Run) -> list[Episode]:
                 "first_step": stretch[0],
                 "broken_off": success is None,
             }
-            rows = [seen[number][t] for t in (*stretch, stretch[-1] + 1)]
+            rows = [seen[number][t][1] for t in (*stretch, stretch[-1] + 1)]
             found.append(
                 _episode(run.spec, rows, np.stack([steps[t] for t in stretch]), success, info)
             )
@@ -85,9 +86,9 @@ def _complete(record: Observed, spec: TaskSpec) -> Arrays | None:
     return arrays
 
 
-def _stretches(seen: Mapping[int, Arrays], done: Mapping[int, Floats]) -> Iterator[list[int]]:
-    """Runs of steps, each done and seen before and after."""
-    whole = sorted(t for t in done if t in seen and t + 1 in seen)
+def _stretches(seen: Mapping[int, Seen], done: Mapping[int, Floats]) -> Iterator[list[int]]:
+    """Runs of steps, each done and seen before and after; one that was ended at once took no time."""
+    whole = sorted(t for t in done if t in seen and t + 1 in seen and seen[t][0] < seen[t + 1][0])
     for _, steps in itertools.groupby(enumerate(whole), lambda at: at[1] - at[0]):
         yield [t for _, t in steps]
 
