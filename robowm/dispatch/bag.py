@@ -66,7 +66,7 @@ def read_run(path: str | Path) -> Run:
     head: dict[str, Any] | None = None
     dropped: dict[str, int] | None = None
     decode, records = Decoder(), []
-    with _explaining(path):
+    with explaining(path):
         for topic, message, wall_ns in messages(path):
             if topic == RUN and isinstance(message, Text):
                 head = json.loads(message.data)
@@ -168,7 +168,7 @@ def _foreign(path: Path) -> UserError:
 
 
 @contextlib.contextmanager
-def _explaining(path: Path) -> Iterator[None]:
+def explaining(path: Path) -> Iterator[None]:
     """Whatever is wrong with the bytes of a bag as one sentence: nobody can foresee what they may be."""
     try:
         yield
