@@ -1,0 +1,120 @@
+"""From the records of a run to episodes that can be learned from."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robowm.data.episode import Array, Episode, Floats
+from robowm.dispatch.bag import Run
+from robowm.dispatch.records import Event, Executed, Kind, Observed, Record
+from robowm.spec import TaskSpec
+
+NAN = np.float32(np.nan)
+Arrays = dict[str, Array]
+Seen = tuple[float, Arrays]  # stamp and arrays
+
+
+def episodes_of(run: Run) -> list[Episode]:
+    """What was seen and done, step by step; an episode in which steps were not seen falls into several.
+
+    Nobody measures an object's pose or a reward beside a real arm: these are NaN, as is success but for
+    the end of an episode that was told its result. The actions of one that succeeded are labels to
+    imitate. An episode whose end is not known is broken off.
+    """
+    seen: dict[int, dict[int, Seen]] = {}
+    done: dict[int, dict[int, Floats]] = {}
+    for record in run.records:
+        if isinstance(record, Observed) and record.step is not None:
+            if arrays := _complete(record, run.spec):
+                seen.setdefault(record.episode, {})[record.step] = record.stamp_s, arrays
+        elif isinstance(record, Executed) and len(record.action) == run.spec.action.size:
+            done.setdefault(record.episode, {})[record.step] = record.action
+    results = results_of(run.records)
+    found: list[Episode] = []
+    for number in sorted(seen):
+        steps = done.get(number, {})
+        last = max(steps, default=-1)
+        for stretch in _stretches(seen[number], steps):
+            ends = stretch[-1] == last
+            success = results[number].get("success") if ends and number in results else None
+            info = {
+                "task": run.spec.task,
+                "split": "run",
+                "seed": len(found),
+                "bag": run.name,
+                "episode": number,
+                "first_step": stretch[0],
+                "broken_off": success is None,
+            }
+            rows = [seen[number][t][1] for t in (*stretch, stretch[-1] + 1)]
+            found.append(
+                _episode(run.spec, rows, np.stack([steps[t] for t in stretch]), success, info)
+            )
+    return found
+
+
+def results_of(records: Sequence[Record]) -> dict[int, Mapping[str, Any]]:
+    """What the task said of each episode, by its number."""
+    found: dict[int, Mapping[str, Any]] = {}
+    episode = 0
+    for record in records:
+        if isinstance(record, Observed):
+            episode = record.episode
+        elif isinstance(record, Event) and record.kind is Kind.RESULT:
+            result = json.loads(record.message)
+            if isinstance(result, dict):
+                found[episode] = result
+    return found
+
+
+def _complete(record: Observed, spec: TaskSpec) -> Arrays | None:
+    """The arrays that an agent of ``spec`` sees, if all of them are there and are numbers."""
+    arrays: Arrays = {}
+    for name, expected in spec.observation.items():
+        array = record.observation.arrays.get(name)
+        if array is None or np.shape(array) != expected.shape:
+            return None
+        arrays[name] = np.asarray(array, expected.dtype)
+        if not (expected.is_image or np.isfinite(arrays[name]).all()):
+            return None
+    return arrays
+
+
+def _stretches(seen: Mapping[int, Seen], done: Mapping[int, Floats]) -> Iterator[list[int]]:
+    """Runs of steps, each done and seen before and after; one that was ended at once took no time."""
+    whole = sorted(t for t in done if t in seen and t + 1 in seen and seen[t][0] < seen[t + 1][0])
+    for _, steps in itertools.groupby(enumerate(whole), lambda at: at[1] - at[0]):
+        yield [t for _, t in steps]
+
+
+def _episode(
+    spec: TaskSpec,
+    rows: Sequence[Arrays],
+    actions: NDArray[np.float32],
+    success: Any,
+    info: dict[str, Any],
+) -> Episode:
+    steps = len(actions)
+    succeeded = np.full(steps + 1, NAN)
+    if success is not None:
+        succeeded[-1] = float(success) > 0.5
+    imitated = actions if success is not None and succeeded[-1] else np.full_like(actions, NAN)
+    return Episode(
+        observations={name: np.stack([row[name] for row in rows]) for name in spec.observation},
+        actions=actions,
+        expert_actions=imitated,
+        rewards=np.full(steps, NAN),
+        terminal=False,
+        success=succeeded,
+        privileged={
+            name: np.full((steps + 1, *array.shape), NAN) for name, array in spec.privileged.items()
+        },
+        states=np.zeros((steps + 1, 0)),
+        info=info,
+    )
