@@ -35,7 +35,8 @@ import numpy as np
 
 from robowm.dispatch.approvals import Approvals, Card
 from robowm.dispatch.arm import Arm, ArmState
-from robowm.dispatch.dispatcher import Dispatcher, DispatchConfig
+from robowm.dispatch.dispatch_config import DispatchConfig
+from robowm.dispatch.dispatcher import Dispatcher
 from robowm.dispatch.lifecycle import Lifecycle, LifecycleState, Machine
 from robowm.dispatch.pilot import Commander
 from robowm.dispatch.planner import PlannerProcess, PlannerState
