@@ -11,7 +11,7 @@ states those of a managed node (:mod:`robowm.dispatch.lifecycle`). Below the nod
 ``~/approve``    Trigger              approves the plan that was shown last
 ``~/reject``     Trigger              declines it
 ``~/estop``      Trigger              stops the arm now; latched
-``~/reset``      Trigger              leaves the emergency stop, or a hold that waits for it
+``~/reset``      Trigger              leaves the emergency stop, a hold, or the loss of the planner
 ``~/start``      Trigger              configures and activates
 ``~/stop``       Trigger              deactivates: the arm holds
 ===============  ===================  ==============================================================
@@ -60,16 +60,17 @@ class BridgeConfig:
     """Attributes:
     load_s: in which the model must have been loaded.
     fresh_s: in which an observation must have come before the bridge becomes active.
+    rest_s: for which the arm must have been at rest before it.
     """
 
     load_s: float = 120.0
     fresh_s: float = 5.0
+    rest_s: float = 0.2
 
     def __post_init__(self) -> None:
-        if not (self.load_s > 0 and self.fresh_s > 0):
-            raise UserError(
-                f"bridge.load_s is {self.load_s} and fresh_s {self.fresh_s}: give times above 0."
-            )
+        for name, value in dataclasses.asdict(self).items():
+            if not value > 0:
+                raise UserError(f"bridge.{name} is {value}, expected a time above 0.")
 
 
 class Bridge:
@@ -104,6 +105,7 @@ class Bridge:
         self.dispatcher: Dispatcher | None = None
         self.constraints: Mapping[str, np.ndarray] = {}
         self._why = ""  # the last that is to be said of the state
+        self._stopped = False  # by an emergency stop here, whatever the arm has been through since
         self._ends, self._ended = threading.Event(), threading.Event()
         self._run: threading.Thread | None = None
         self._planned: Planned | None = None
@@ -186,11 +188,15 @@ class Bridge:
         (logger.info if done else logger.warning)("%s", why)
 
     def _estop(self) -> Answer:
+        self._stopped = True
         (self.dispatcher or self.arm).estop()
         return True, "the emergency stop is latched: ~/reset leaves it"
 
     def _reset(self) -> Answer:
-        (self.dispatcher or self.arm).reset()
+        self._stopped, dispatcher = False, self.dispatcher
+        if dispatcher is not None and self.planner.state is PlannerState.DEAD:
+            dispatcher.restart_planner()
+        (dispatcher or self.arm).reset()
         return True, "reset"
 
     # ------------------------------------------------------------------ transitions
@@ -207,6 +213,9 @@ class Bridge:
 
     def activate(self) -> None:
         """Begin to plan and, as the mode has it, to send; refused where that would not be safe now."""
+        if self.planner.state is PlannerState.DEAD:
+            self.planner.restart()
+            self._await_model()
         if why := self._unsafe():
             raise UserError(f"not activated: {why}.")
         self.gate.reset()
@@ -267,33 +276,37 @@ class Bridge:
             raise UserError(f"the model cannot be loaded: {self.planner.error}")
 
     def _unsafe(self) -> str:
-        """Why nothing may be begun now, or nothing."""
-        if self.planner.state is PlannerState.DEAD:
-            return f"the planner is gone ({self.planner.error}); clean up and configure again"
-        if self.arm.state is ArmState.STOPPED:
+        """Why nothing may be begun now, or nothing. Takes a moment: a look does not tell rest from turning."""
+        if self._stopped or self.arm.state is ArmState.STOPPED:
             return "the emergency stop is latched; reset it first"
-        deadline = time.monotonic() + self.config.fresh_s
-        why = ""
-        while True:
-            try:
-                observation = self.arm.observe()
-                why = "; ".join(self.gate.watch(observation))
-            except UserError as error:  # nothing has come yet
-                why = str(error).rstrip(".")
-            if not why:
-                break
-            if time.monotonic() > deadline:
+        fresh_by = time.monotonic() + self.config.fresh_s
+        while why := self._stale():
+            if time.monotonic() > fresh_by:
                 return why
             time.sleep(POLL_S)
-        driven = np.isfinite(np.array(self.arm.spec.velocity))
-        speed = np.where(driven, np.abs(observation.dq), 0.0)
-        fastest = int(np.argmax(speed))
-        if self._dispatch.mode != Mode.SHADOW and not speed[fastest] <= self._dispatch.still_rad_s:
-            return (
-                f"the arm is not at rest, {self.arm.spec.joints[fastest]} moves at "
-                f"{speed[fastest]:.3f} rad/s"
-            )
+        if self._dispatch.mode == Mode.SHADOW:
+            return ""  # nothing is sent: somebody else may be moving it
+        watched_until = time.monotonic() + self.config.rest_s
+        while time.monotonic() < watched_until:
+            if why := self._stale() or self._moving():
+                return why
+            time.sleep(POLL_S)
         return ""
+
+    def _stale(self) -> str:
+        try:
+            return "; ".join(self.gate.watch(self.arm.observe()))
+        except UserError as error:  # nothing has come yet
+            return str(error).rstrip(".")
+
+    def _moving(self) -> str:
+        speed = np.abs(self.arm.observe().dq)
+        speed[~np.isfinite(np.array(self.arm.spec.velocity))] = 0.0  # a gripper may be closing
+        joint = int(np.argmax(speed))
+        if speed[joint] <= self._dispatch.still_rad_s:  # which no NaN is
+            return ""
+        name = self.arm.spec.joints[joint]
+        return f"the arm is not at rest, {name} moves at {speed[joint]:.3f} rad/s"
 
     # ------------------------------------------------------------------ while it is active
 

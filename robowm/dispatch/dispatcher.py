@@ -179,11 +179,12 @@ class Dispatcher:
     # ------------------------------------------------------------------ the loop
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Go on until ``until`` says so, asked at every turn; then hold, and end the planner."""
-        period_s = 1 / self.config.poll_hz
+        """Go on until ``until`` says so, asked at every turn; then hold. A planner that is off is started,
+        and ended with it."""
+        period_s, starts_it = 1 / self.config.poll_hz, self.planner.state is PlannerState.OFF
         self._event(Kind.MODE, self._mode)
         try:
-            if self.planner.state is PlannerState.OFF:
+            if starts_it:
                 self._restart_planner()
             due_s = time.monotonic()
             while not until():
@@ -200,7 +201,8 @@ class Dispatcher:
                 if self._state is not State.STOPPED and self._observation is not None:
                     self._hold("the dispatcher ends")
             finally:
-                self.planner.close()
+                if starts_it:
+                    self.planner.close()
 
     def turn(self) -> None:
         """One turn of the loop."""

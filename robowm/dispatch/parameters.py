@@ -49,17 +49,14 @@ def overridden(config: Any, given: Mapping[str, Any]) -> Any:
     """
     values = _leaves(dataclasses.asdict(config))
     keys = _keys(values)
-    changes = {}
-    for name, value in given.items():
+    tree = OmegaConf.structured(config)
+    for name in sorted(given, key=lambda name: name == STALE):  # which needs the rate
         if name != STALE and name not in keys:
             raise unknown("parameter", name, [*keys, STALE])
-        changes[name] = value
-    rate_hz = float(changes.get("rate_hz", values["arm.rate_hz"]))
-    tree = OmegaConf.structured(config)
-    for name, value in changes.items():
-        key = keys.get(name, "safety.stale_periods")
+        key, value = keys.get(name, "safety.stale_periods"), given[name]
         try:
-            OmegaConf.update(tree, key, float(value) * rate_hz if name == STALE else value)
+            periods = float(value) * tree.arm.rate_hz if name == STALE else None
+            OmegaConf.update(tree, key, value if periods is None else periods)
         except (OmegaConfBaseException, ValueError, TypeError) as error:
             raise UserError(
                 f"parameter {name} is {value!r}, expected a value like {values[key]!r}."

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from robowm.dispatch.dispatch_config import DispatchConfig
 from robowm.dispatch.parameters import overridden, parameters
@@ -49,8 +50,9 @@ def test_they_have_short_names_and_plain_values():
 
 
 def test_nothing_given_changes_nothing():
-    assert overridden(Config(), {}) == Config()
-    assert overridden(Config(), parameters(Config())) == Config()
+    config = OmegaConf.to_object(OmegaConf.structured(Config()))  # as from a command line
+    assert overridden(config, {}) == config
+    assert overridden(config, parameters(config)) == config
 
 
 def test_what_is_given_takes_its_place_as_the_type_that_is_wanted():
