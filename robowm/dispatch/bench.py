@@ -23,34 +23,21 @@ LAID_S = 10.0  # that an episode may take to be laid out
 
 
 class Bench:
-    """The bench that an open ``link`` reaches.
+    """The bench that an open ``link`` reaches, in that link's namespace."""
 
-    Args:
-      namespace: of the arm server, such as ``/left``.
-    """
-
-    def __init__(self, link: Link, namespace: str = ""):
-        self._link, self._home = link, f"{namespace}/robowm"
+    def __init__(self, link: Link):
+        self._link = link
         self._changed = threading.Condition()
         self._state: Mapping[str, Any] = {}
         self._goal: np.ndarray | None = None
-        self._constraints: Mapping[str, np.ndarray] = {}
-        self._lay = link.publisher(f"{self._home}/episode", Text, QoS.STATUS)
-        for topic, kind, heard in (
-            ("episode_state", Text, self._told_state),
-            ("goal", Numbers, self._told_goal),
-            ("constraints", Text, self._told_constraints),
-        ):
-            link.subscribe(f"{self._home}/{topic}", kind, heard, QoS.LATCHED)
+        self._lay = link.publisher("robowm/episode", Text, QoS.STATUS)
+        link.subscribe("robowm/episode_state", Text, self._told_state, QoS.LATCHED)
+        link.subscribe("robowm/goal", Numbers, self._told_goal, QoS.LATCHED)
 
     @property
     def goal(self) -> np.ndarray | None:
         """[G] of the episode that is laid out; None before anything was told."""
         return self._goal
-
-    @property
-    def constraints(self) -> Mapping[str, np.ndarray]:
-        return self._constraints
 
     @property
     def over(self) -> bool:
@@ -64,10 +51,10 @@ class Bench:
     def begin(self, seed: int, split: str, push: str = "none") -> None:
         """Lay an episode out and wait until that is done; raises UserError where nobody does it."""
         deadline = time.monotonic() + FOUND_S
-        while not (self._link.listeners(f"{self._home}/episode") and self._state):
+        while not (self._link.listeners("robowm/episode") and self._state):
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"nobody lays episodes out at {self._home}/episode: start scripts/arm_server.py, or "
+                    f"nobody lays episodes out at robowm/episode: start scripts/arm_server.py, or "
                     "leave `episodes` away with a real arm."
                 )
             time.sleep(POLL_S)
@@ -85,7 +72,7 @@ class Bench:
 
     def finish(self) -> Mapping[str, float | None]:
         """Judge the episode, if it has not been; its metrics."""
-        done, said = self._link.call(f"{self._home}/finish", 5.0)
+        done, said = self._link.call("robowm/finish", 5.0)
         if not done:
             raise UserError(f"the episode was not judged: {said}.")
         result: Mapping[str, float | None] = json.loads(said)["result"]
@@ -98,6 +85,3 @@ class Bench:
 
     def _told_goal(self, sent: Numbers) -> None:
         self._goal = sent.data
-
-    def _told_constraints(self, sent: Text) -> None:
-        self._constraints = {name: np.array(v) for name, v in json.loads(sent.data).items()}

@@ -16,6 +16,8 @@ states those of a managed node (:mod:`robowm.dispatch.lifecycle`). Below the nod
 ``~/stop``       Trigger              deactivates: the arm holds
 ===============  ===================  ==============================================================
 
+and it hears ``robowm/constraints`` (Text, latched; JSON), what is forbidden from the next activation on.
+
 Diagnostics are part of the status, each with the levels of ROS's diagnostic_msgs: that package is not
 among those that the bridge needs.
 """
@@ -40,7 +42,10 @@ from robowm.dispatch.dispatcher import Dispatcher
 from robowm.dispatch.lifecycle import Lifecycle, LifecycleState, Machine
 from robowm.dispatch.pilot import Commander
 from robowm.dispatch.planner import PlannerProcess, PlannerState
-from robowm.dispatch.records import Frames, Judged, Listener, Planned, Record, plain
+from robowm.dispatch.recording import Recorder
+from robowm.dispatch.records import (
+    Event, Frames, Judged, Kind, Listener, Planned, Record, plain,
+)  # fmt: skip
 from robowm.dispatch.safety import SafetyGate
 from robowm.dispatch.status import Mode, State
 from robowm.dispatch.wire.messages import Image, Text
@@ -80,6 +85,7 @@ class Bridge:
       planner: not started yet.
       switches: [A] as in ``ActionSpec.switch``.
       listeners: told of each record, for as long as the bridge is active.
+      record: makes the recorder of an activation; None keeps nothing.
       machine: what changes its state; None is one of its own.
     """
 
@@ -94,12 +100,13 @@ class Bridge:
         dispatch: DispatchConfig | None = None,
         config: BridgeConfig | None = None,
         listeners: Iterable[Listener] = (),
+        record: Callable[[], Recorder] | None = None,
         machine: Machine | None = None,
     ):
         self.link, self.arm, self.planner, self.gate = link, arm, planner, gate
         self._commander, self._switches = commander, switches
         self._dispatch, self.config = dispatch or DispatchConfig(), config or BridgeConfig()
-        self._listeners = list(listeners)
+        self._listeners, self._record = list(listeners), record
         self.approvals = Approvals(shown=self._offered)
         self.machine: Machine = machine or Lifecycle(self, self._entered)
         self.dispatcher: Dispatcher | None = None
@@ -108,11 +115,13 @@ class Bridge:
         self._stopped = False  # by an emergency stop here, whatever the arm has been through since
         self._ends, self._ended = threading.Event(), threading.Event()
         self._run: threading.Thread | None = None
+        self._recorder: Recorder | None = None
         self._planned: Planned | None = None
         self._plan = link.publisher("~/plan", Text, QoS.LATCHED)
         self._imagined = link.publisher("~/imagined", Image, QoS.LATCHED)
         self._status = link.publisher("~/status", Text, QoS.STATUS)
         link.subscribe("~/approve_id", Text, self._approve_id, QoS.STATUS)
+        link.subscribe("robowm/constraints", Text, self._forbid, QoS.LATCHED)
         for name, answer in (
             ("approve", self._approve),
             ("reject", self._reject),
@@ -142,6 +151,11 @@ class Bridge:
     def stop(self) -> Answer:
         """The arm holds, and nothing is sent any more."""
         return self._change("deactivate")
+
+    def note(self, kind: Kind, message: str) -> None:
+        """Something that the recording of this activation is to say."""
+        if self._recorder is not None:
+            self._recorder(Event(time.time(), self.arm.observe().stamp_s, kind, message))
 
     def close(self) -> None:
         """Shut down, whatever the state; the link is its owner's to close."""
@@ -187,6 +201,9 @@ class Bridge:
         done, why = self.approvals.approve(text.data.strip())
         (logger.info if done else logger.warning)("%s", why)
 
+    def _forbid(self, text: Text) -> None:
+        self.constraints = {name: np.array(v) for name, v in json.loads(text.data).items()}
+
     def _estop(self) -> Answer:
         self._stopped = True
         (self.dispatcher or self.arm).estop()
@@ -220,6 +237,8 @@ class Bridge:
             raise UserError(f"not activated: {why}.")
         self.gate.reset()
         self._ends.clear()
+        self._recorder = self._record() if self._record is not None else None
+        kept = [self._recorder] if self._recorder is not None else []
         self.dispatcher = dispatcher = Dispatcher(
             self.arm,
             self.planner,
@@ -228,7 +247,7 @@ class Bridge:
             self._switches,
             self._dispatch,
             self.approvals,
-            [self._heard, *self._listeners],
+            [self._heard, *kept, *self._listeners],
         )
         dispatcher.begin(self.constraints)
         self._run = threading.Thread(
@@ -247,6 +266,9 @@ class Bridge:
                 raise RuntimeError(f"it did not end within {END_S} s, and the arm was stopped")
         self.approvals.withdraw()
         self.dispatcher = None
+        recorder, self._recorder = self._recorder, None
+        if recorder is not None:
+            recorder.close()
 
     def cleanup(self) -> None:
         self.planner.close()

@@ -11,9 +11,10 @@ import array
 import contextlib
 import functools
 import importlib
+import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from robowm.dispatch.wire import trigger
@@ -31,10 +32,25 @@ class Ros2Link:
 
     Args:
       domain: None leaves it to ROS_DOMAIN_ID.
+      arguments: ROS's own of the command line, ``--ros-args`` first: remappings and parameters.
+      make_node: makes the node that bears the name and serves, such as a lifecycle node, of the
+        arguments of ``rclpy.node.Node``; messages then have a node beside it, ``<name>_topics``.
+
+    Attributes:
+      node: what ``make_node`` made.
     """
 
-    def __init__(self, name: str = "robowm", namespace: str = "", domain: int | None = None):
+    def __init__(
+        self,
+        name: str = "robowm",
+        namespace: str = "",
+        domain: int | None = None,
+        arguments: Sequence[str] = (),
+        make_node: Callable[..., Any] | None = None,
+    ):
         self.name, self.namespace, self._domain = name, namespace, domain
+        self._arguments, self._make_node = list(arguments), make_node
+        self.node: Any = None
         self._boxes: list[Mailbox] = []
         self._clients: dict[str, Any] = {}
         self._callers: dict[str, trigger.Caller] = {}
@@ -54,12 +70,19 @@ class Ros2Link:
             ) from error
         self._context = rclpy.Context()
         rclpy.init(
-            args=[],
+            args=self._arguments,
             context=self._context,
             domain_id=self._domain,
             signal_handler_options=SignalHandlerOptions.NO,
         )
-        self._node = self._join(self.name, SingleThreadedExecutor(context=self._context))
+        single = SingleThreadedExecutor(context=self._context)
+        if self._make_node is None:
+            self._node = self._join(self._plain(self.name), single)
+            return
+        self.node = self._make_node(self.name, namespace=self.namespace, context=self._context)
+        self.name, self.namespace = self.node.get_name(), self.node.get_namespace()
+        self._services = self._join(self.node, self._several())
+        self._node = self._join(self._plain(f"{self.name}_topics"), single)
 
     def close(self) -> None:
         if self._node is None:
@@ -150,38 +173,59 @@ class Ros2Link:
         return self._node.count_subscribers(self._full(topic))
 
     def _service_node(self) -> Any:
-        from rclpy.executors import MultiThreadedExecutor
-
         if self._services is None:
-            executor = MultiThreadedExecutor(THREADS, context=self._context)
-            self._services = self._join(f"{self.name}_services", executor)
+            self._services = self._join(self._plain(f"{self.name}_services"), self._several())
         return self._services
 
-    def _join(self, name: str, executor: Any) -> Any:
-        """A node that the executor serves, on a thread of its own."""
-        import rclpy
-        from rclpy.executors import ExternalShutdownException
+    def _several(self) -> Any:
+        from rclpy.executors import MultiThreadedExecutor
 
-        node = rclpy.create_node(
+        return MultiThreadedExecutor(THREADS, context=self._context)
+
+    def _plain(self, name: str) -> Any:
+        """A node with this link's remappings, but for those that would name it."""
+        import rclpy
+
+        return rclpy.create_node(
             name,
             namespace=self.namespace,
             context=self._context,
+            use_global_arguments=False,
+            cli_args=remappings(self._arguments, self.name, self.namespace),
             enable_rosout=False,
             start_parameter_services=False,
         )
+
+    def _join(self, node: Any, executor: Any) -> Any:
+        """The node, served by the executor on a thread of its own."""
+        from rclpy.executors import ExternalShutdownException
+
         executor.add_node(node)
 
         def spin() -> None:
             with contextlib.suppress(ExternalShutdownException):
                 executor.spin()
 
-        thread = threading.Thread(target=spin, daemon=True, name=f"{name} rclpy")
+        thread = threading.Thread(target=spin, daemon=True, name=f"{node.get_name()} rclpy")
         thread.start()
         self._spinning.append((node, executor, thread))
         return node
 
     def _full(self, name: str) -> str:
         return full_name(name, self.name, self.namespace)
+
+
+def remappings(arguments: Sequence[str], node: str, namespace: str) -> list[str]:
+    """Of ``arguments``, those of topics and services, as another node than ``node`` must be told them."""
+    found = ["--ros-args"]
+    for flag, rule in itertools.pairwise(arguments):
+        if flag not in ("-r", "--remap"):
+            continue
+        before, _, after = rule.partition(":=")
+        before = before.removeprefix(f"{node}:")
+        if before not in ("__node", "__name", "__ns") and ":" not in before:
+            found += ["-r", f"{full_name(before, node, namespace)}:={after}"]
+    return found if len(found) > 1 else []
 
 
 def profile(qos: QoS) -> Any:
