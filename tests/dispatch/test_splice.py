@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robowm.dispatch.arm import ArmObservation, ArmState, Receipt
+from robowm.dispatch.arm import ArmObservation, Receipt
 from robowm.dispatch.pilot import Pilot
 from robowm.dispatch.records import Judged, Sent
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
@@ -16,7 +16,7 @@ from tests.dispatch.live import LiveArm
 SWITCHES = (False, False, True)
 times = st.floats(-100, 100)
 steps = st.integers(0, 50)
-share = st.floats(-1, 1)
+share = st.floats(-1, 1, width=32)
 
 
 @given(times, st.floats(0.01, 1), times)
@@ -46,9 +46,9 @@ def test_a_plan_is_joined_at_its_own_step_or_later_and_never_in_the_past(origin_
 def test_so_far_ahead_that_most_plans_come_in_time(latencies):
     ahead = lead(latencies, 0.9, 0.1)
     assert ahead >= 1
-    assert np.mean(np.array(latencies) <= ahead * 0.1 + 1e-6) >= 0.85
+    assert np.mean(np.array(latencies) <= ahead * 0.1 + 1e-6) >= 0.9
     if ahead > 1:
-        assert np.quantile(latencies, 0.9) > (ahead - 1) * 0.1 - 1e-6
+        assert np.mean(np.array(latencies) <= (ahead - 1) * 0.1 - 1e-6) < 0.9  # and no further
 
 
 def test_nothing_measured_yet_means_one_step():
@@ -124,7 +124,7 @@ plans = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(plans)
 def test_from_plan_to_plan_place_and_speed_go_on(plans):
     """Whatever is planned and whenever it comes, what the arm follows has no gap."""
@@ -221,4 +221,3 @@ def test_a_commander_goes_on_from_the_action_before():
     pilot.hold(observation)
     pilot.send(np.zeros((1, 3)), 0.5, 0.2, observation, "plan")
     assert pilot._commander.count == 1  # it commands what is
-    assert arm.state is ArmState.READY
