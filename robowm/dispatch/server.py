@@ -120,8 +120,8 @@ class ServerConfig:
 class ArmServer:
     """Serves ``arm`` over an open ``link``, from :meth:`run`'s thread; callbacks only leave messages.
 
-    ``/joint_states``, ``/joint_trajectory_controller/joint_trajectory`` and ``.../state`` (JSON, 2 Hz) are
-    those of a robot; of the bench are ``/robowm/episode`` and ``/robowm/fault``, which are listened to
+    ``/joint_states``, ``/joint_trajectory_controller/joint_trajectory`` and ``.../state`` (JSON, at 2 Hz
+    and on each rejection) are those of a robot; of the bench are ``/robowm/episode`` and ``/robowm/fault``, which are listened to
     (JSON), ``/robowm/goal``, ``/robowm/constraints`` and ``/robowm/episode_state``, which are latched, and
     the service ``/robowm/finish``, which judges the episode and answers with its result.
 
@@ -295,6 +295,7 @@ class ArmServer:
         reason = self._controller.accept(sent, self._now_s, start_s)
         if reason:
             logger.warning("a trajectory was rejected: %s", reason)
+            self._publish_status(Text(json.dumps(self._status())))
         elif not self._arm.begun:
             self._arm.start_clock()
 
@@ -306,7 +307,7 @@ class ArmServer:
                 raise ValueError(f"expected a JSON object with keys among {sorted(known)}")
             if type(asked["seed"]) is not int:
                 raise ValueError("the seed is no whole number")
-            self.begin(**{**self._episode, **asked})
+            self.begin(**asked)
         except ValueError as error:
             logger.warning("there is no episode %s: %s", sent.data, error)
 
