@@ -46,47 +46,44 @@ class Client:
     """Hears everything and sends trajectories, episodes and faults.
 
     Attributes:
-      heard: by topic without namespace, all messages.
+      heard: by topic, all messages.
     """
 
-    def __init__(self, link: Link, namespace: str = ""):
-        self.link, self._namespace = link, namespace
+    def __init__(self, link: Link):
+        self.link = link
         self.heard: dict[str, list] = collections.defaultdict(list)
         for topic, kind, qos in (
-            ("/joint_states", JointState, QoS.SENSOR),
-            ("/joint_trajectory_controller/state", Text, QoS.STATUS),
-            ("/robowm/goal", Numbers, QoS.LATCHED),
-            ("/robowm/constraints", Text, QoS.LATCHED),
-            ("/robowm/episode_state", Text, QoS.LATCHED),
-            ("/camera/front/image_raw", Image, QoS.SENSOR),
-            ("/camera/wrist/image_raw", Image, QoS.SENSOR),
-            ("/camera/wrist/image_raw/compressed", CompressedImage, QoS.SENSOR),
+            ("joint_states", JointState, QoS.SENSOR),
+            ("joint_trajectory_controller/state", Text, QoS.STATUS),
+            ("robowm/goal", Numbers, QoS.LATCHED),
+            ("robowm/constraints", Text, QoS.LATCHED),
+            ("robowm/episode_state", Text, QoS.LATCHED),
+            ("camera/front/image_raw", Image, QoS.SENSOR),
+            ("camera/wrist/image_raw", Image, QoS.SENSOR),
+            ("camera/wrist/image_raw/compressed", CompressedImage, QoS.SENSOR),
         ):
-            link.subscribe(namespace + topic, kind, self.heard[topic].append, qos)
-        self._trajectory = self._publisher(
-            "/joint_trajectory_controller/joint_trajectory", JointTrajectory, QoS.COMMAND
+            link.subscribe(topic, kind, self.heard[topic].append, qos)
+        self._trajectory = link.publisher(
+            "joint_trajectory_controller/joint_trajectory", JointTrajectory, QoS.COMMAND
         )
-        self._episode = self._publisher("/robowm/episode", Text, QoS.STATUS)
-        self._fault = self._publisher("/robowm/fault", Text, QoS.STATUS)
-
-    def _publisher(self, topic, kind, qos):
-        return self.link.publisher(self._namespace + topic, kind, qos)
+        self._episode = link.publisher("robowm/episode", Text, QoS.STATUS)
+        self._fault = link.publisher("robowm/fault", Text, QoS.STATUS)
 
     @property
     def state(self) -> JointState:
-        return self.heard["/joint_states"][-1]
+        return self.heard["joint_states"][-1]
 
     @property
     def status(self) -> dict:
         """Of the controller, the newest."""
-        assert until(lambda: self.heard["/joint_trajectory_controller/state"])
-        return json.loads(self.heard["/joint_trajectory_controller/state"][-1].data)
+        assert until(lambda: self.heard["joint_trajectory_controller/state"])
+        return json.loads(self.heard["joint_trajectory_controller/state"][-1].data)
 
     @property
     def fresh_status(self) -> dict:
         """One that is told from now on."""
-        told = len(self.heard["/joint_trajectory_controller/state"])
-        assert until(lambda: len(self.heard["/joint_trajectory_controller/state"]) > told)
+        told = len(self.heard["joint_trajectory_controller/state"])
+        assert until(lambda: len(self.heard["joint_trajectory_controller/state"]) > told)
         return self.status
 
     def rejected(self, kind: str, before: dict) -> bool:
@@ -96,11 +93,11 @@ class Client:
 
     @property
     def episode(self) -> dict:
-        return json.loads(self.heard["/robowm/episode_state"][-1].data)
+        return json.loads(self.heard["robowm/episode_state"][-1].data)
 
     def lay_out(self, seed: int, **options) -> dict:
         """Begin an episode, and wait for it."""
-        assert until(lambda: self.heard["/robowm/episode_state"])
+        assert until(lambda: self.heard["robowm/episode_state"])
         number = self.episode["number"]
         self._episode(Text(json.dumps({"seed": seed, **options})))
         assert until(lambda: self.episode["number"] > number)
@@ -123,20 +120,25 @@ class Client:
         return sent
 
     def finish(self) -> dict:
-        done, told = self.link.call(f"{self._namespace}/robowm/finish", PATIENCE_S)
+        done, told = self.link.call("robowm/finish", PATIENCE_S)
         assert done, told
         return json.loads(told)["result"]
 
 
 @contextmanager
 def served(
-    task: str = "grasp_rotate_place", controller: ControllerConfig | None = None, **settings
+    task: str = "grasp_rotate_place",
+    controller: ControllerConfig | None = None,
+    namespace: str = "",
+    **settings,
 ) -> Iterator[tuple[Client, ArmServer]]:
     """A server in a thread and a client, on a bus of their own."""
     bus, stop = Bus(), threading.Event()
     config = ServerConfig(**{"rate_hz": 250.0, "image_hz": 0.0, "patience_s": 60.0, **settings})
     env = robowm_envs.make(task, observation="state", timestep_s=0.002)
-    link, other = LocalLink("arm", bus), LocalLink("client", bus)
+    link, other = (LocalLink(name, namespace, bus) for name in ("arm", "client"))
+    link.open()
+    other.open()
     live, cameras = LiveArm(env), ("front", "wrist") if config.image_hz else ()
     server = ArmServer(config, link, live, controller, cameras)
     server.begin(seed=0)
@@ -145,8 +147,8 @@ def served(
     thread = threading.Thread(target=server.run, args=(stop.is_set, take), daemon=True)
     thread.start()
     try:
-        client = Client(other, config.namespace)
-        assert until(lambda: client.heard["/joint_states"])
+        client = Client(other)
+        assert until(lambda: client.heard["joint_states"])
         yield client, server
     finally:
         stop.set()
