@@ -130,19 +130,25 @@ def cameras(record: Observed, spec: TaskSpec) -> tuple[str, ...]:
 
 def moments(run: Run, count: int) -> list[tuple[str, Image]]:
     """Some plans, evenly in time, whose imagination was recorded: it and what then happened."""
-    plans = [record for record in run.records if isinstance(record, Planned) and record.frames]
-    seen: dict[int, Observed] = {}
+    plans: list[tuple[int, Planned]] = []
+    seen: dict[tuple[int, int], Observed] = {}
+    episode = 0
     for record in run.records:
-        if isinstance(record, Observed) and record.step is not None:
-            seen.setdefault(record.step, record)
+        if isinstance(record, Observed):
+            episode = record.episode
+            if record.step is not None:
+                seen.setdefault((episode, record.step), record)
+        elif isinstance(record, Planned) and record.frames:
+            plans.append((episode, record))
     found = []
     for at in np.unique(np.linspace(0, len(plans) - 1, min(count, len(plans))).round().astype(int)):
-        plan = plans[at]
+        episode, plan = plans[at]
         camera, imagined = next(iter(plan.frames.items()))
         name = f"image_{camera}"
         happened = []
         for h in range(len(imagined)):
-            now = seen.get(plan.step + plan.lead_steps * (h > 0) + h)
+            # The first is what was believed; what is planned begins after the steps of lead.
+            now = seen.get((episode, plan.step + (plan.lead_steps + h if h else 0)))
             if now is None or name not in now.observation.arrays:
                 break
             happened.append(now.observation.arrays[name])
@@ -157,8 +163,11 @@ def summary(path: Path, data: Mapping[str, Any], episodes: bool) -> list[str]:
     facts = " · ".join(f"{name} {value}" for name, value in headline(data).items())
     lines = [f"{path}: {data['duration_s']:.1f} s · {facts}"]
     if episodes:
-        steps = sum(episode["steps"] for episode in data["episodes"])
-        lines.append(f"{len(data['episodes'])} episodes of {steps} steps in all")
+        count, steps = (
+            len(data["episodes"]),
+            sum(episode["steps"] for episode in data["episodes"]),
+        )
+        lines.append(f"{count} episode{'s' * (count != 1)} to learn from, {steps} steps")
     return lines
 
 

@@ -40,10 +40,6 @@ class Run:
     records: tuple[Record, ...]
     dropped: Mapping[str, int] | None
 
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
 
 def bags_in(path: str | Path) -> list[Path]:
     """One MCAP file, or all below a folder; raises :class:`UserError` where there is none."""

@@ -47,7 +47,7 @@ def episodes_of(run: Run) -> list[Episode]:
                 "task": run.spec.task,
                 "split": "run",
                 "seed": len(found),
-                "bag": run.name,
+                "bag": str(run.path),
                 "episode": number,
                 "first_step": stretch[0],
                 "broken_off": success is None,

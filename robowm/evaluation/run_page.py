@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from robowm.evaluation.plots import Plot, styled
 from robowm.evaluation.report import Report, number
 
 REFUSED = (201, 73, 79)
-_SIDE = 128  # of a picture in a film, at least
+_FILM_SIDE, _STRIP_SIDE = 320, 128  # of a picture, in pixels, at least where that is a multiple
 _LOG_ROWS = 300  # a run of hours is not read line by line
 
 
@@ -41,11 +41,13 @@ def run_page(
       imagined: (caption, strips) of plans whose imagination was recorded, beside what happened.
     """
     page = Report(
-        title=f"{data['task']}: {data['bag']}",
-        subtitle=f"{data['duration_s']:.1f} s, {data['steps']} steps" + _lacking(data),
-        footer=f"robowm {__version__} · checkpoint {data['checkpoint'] or 'unknown'}",
+        title=f"{data['task']}: a recorded run",
+        subtitle=" · ".join(_subtitle(data)),
+        footer=f"robowm {__version__} · {data['bag']} · checkpoint {data['checkpoint'] or 'unknown'}",
     )
     page.section("", report.headline(headline(data)))
+    if data["results"]:
+        page.section("Result", _results(data["results"]))
     if film is not None:
         page.section(
             "What was seen",
@@ -81,6 +83,8 @@ def run_page(
             "Commanded against measured",
             report.plot(_tracking(data["series"]["tracking"], data["duration_s"])),
             _joints(data["tracking"]),
+            note="Commanded is the curve through what was sent. A gripper's drive goes to its target at its "
+            "own speed, and stops at what it holds.",
         )
     if rows := _latencies(data["latency_ms"]):
         page.section("Latency", report.table(["ms", "median", "99%", "largest"], rows))
@@ -111,8 +115,7 @@ def film_frames(pictures: Sequence[Sequence[Image]], refused: Sequence[bool]) ->
     """[T, H, W, 3]: the cameras side by side at each of T moments, framed by what the gate said."""
     frames = []
     for row, no in zip(pictures, refused, strict=True):
-        tallest = max(_SIDE, *(len(picture) for picture in row))
-        shown = [enlarge(picture, max(1, tallest // len(picture))) for picture in row]
+        shown = [enlarge(picture, max(1, _FILM_SIDE // len(picture))) for picture in row]
         height = max(map(len, shown))
         shown = [_filled(picture, height) for picture in shown]
         frames.append(
@@ -123,7 +126,7 @@ def film_frames(pictures: Sequence[Sequence[Image]], refused: Sequence[bool]) ->
 
 def strips(imagined: Frames, happened: Frames) -> Image:
     """What a plan imagined above what then happened, at the same times."""
-    factor = max(1, _SIDE // imagined.shape[1])
+    factor = max(1, _STRIP_SIDE // imagined.shape[1])
     lines = []
     for frames, colour in ((imagined, IMAGINED), (happened, OBSERVED)):
         tiles = [framed(enlarge(frame, factor), colour) for frame in frames[: len(imagined)]]
@@ -137,15 +140,30 @@ def _filled(picture: Image, height: int) -> Image:
     return np.pad(picture, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)))
 
 
-def _lacking(data: Mapping[str, Any]) -> str:
-    """What is to be known of a recording that is not whole."""
-    said = ""
+def _subtitle(data: Mapping[str, Any]) -> Iterator[str]:
+    """When and how long, and what is to be known of a recording that is not whole."""
+    if data["began"]:
+        yield data["began"].replace("T", " ").replace("+00:00", " UTC")
+    yield f"{data['duration_s']:.1f} s, {data['steps']} steps"
     if not data["closed"]:
-        said += " · the recorder was killed: the last second may be missing"
+        yield "the recorder was killed: the last second may be missing"
     dropped = {k.removeprefix("dropped_"): n for k, n in data["dropped"].items() if n}
     if dropped:
-        said += " · left out: " + ", ".join(f"{n} {what}" for what, n in dropped.items())
-    return said
+        yield "left out: " + ", ".join(f"{n} {what}" for what, n in dropped.items())
+
+
+def _results(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row for each episode, a column for all that the task said of any."""
+    names = list(dict.fromkeys(name for result in results.values() for name in result))
+    rows = [
+        [episode, *(_shown(result.get(name)) for name in names)]
+        for episode, result in results.items()
+    ]
+    return report.table(["episode", *(name.replace("_", " ") for name in names)], rows)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def _kept(kept: Sequence[float | None]) -> str:
