@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robowm.dispatch.bag import Run
-from robowm.dispatch.episodes import results_of
+from robowm.dispatch.episodes import results_of, success_of
 from robowm.dispatch.records import (
     Event,
     Executed,
@@ -65,6 +65,7 @@ def account(run: Run) -> dict[str, Any]:
             "followed": sum(r.receipt.accepted for r in sent),
             "refusals": dict(collections.Counter(map(_kind, refusals)).most_common()),
             "events": {kind.value: count for kind, count in counted.most_common()},
+            "success": [success_of(result) for result in results_of(records).values()],
             "results": {str(episode): r for episode, r in results_of(records).items()},
             "latency_ms": {
                 "from observation to plan": _spread(1e3 * r.latency_s for r in planned),

@@ -33,12 +33,14 @@ def run_page(
     data: Mapping[str, Any],
     film: bytes | None = None,
     imagined: Sequence[tuple[str, Image]] = (),
+    foretold: bytes | None = None,
 ) -> Report:
     """``data`` is that of replay.json.
 
     Args:
       film: MP4 of what was seen.
       imagined: (caption, strips) of plans whose imagination was recorded, beside what happened.
+      foretold: MP4 of what a model makes of the actions that were done.
     """
     page = Report(
         title=f"{data['task']}: a recorded run",
@@ -60,14 +62,21 @@ def run_page(
             report.key({"imagined": IMAGINED, "happened": OBSERVED}),
             *(report.image(strip, caption) for caption, strip in imagined),
         )
+    if foretold is not None:
+        page.section(
+            "Truth, imagined, difference",
+            report.key({"observed": OBSERVED, "imagined": IMAGINED}),
+            report.video(foretold),
+            note="What the model imagines from the actions that were done, of the longest episode.",
+        )
     plans, decisions = data["series"]["plans"], data["series"]["decisions"]
     if plans["time_s"]:
         page.section(
             "Plans",
             report.plot(_plans(plans, data["duration_s"])),
             _kept(data["plan_kept"]),
-            note="Below: how far what was done is from what had been planned so many steps before, as the "
-            "largest difference in an action's range of -1 to 1, in the mean. Later plans may know better.",
+            note="The table tells how far what was done is from what had been planned so many steps before: "
+            "the largest difference in an action's range of -1 to 1, in the mean. Later plans may know better.",
         )
     if decisions["time_s"]:
         refusals = [[why, count] for why, count in data["refusals"].items()]
@@ -95,12 +104,12 @@ def run_page(
 
 def headline(data: Mapping[str, Any]) -> dict[str, str]:
     """The few numbers that matter, what -> how much."""
-    known = [r["success"] for r in data["results"].values() if r.get("success") is not None]
+    known = [success for success in data["success"] if success is not None]
     facts = {}
     if len(known) == 1:
-        facts["the task"] = "succeeded" if known[0] > 0.5 else "failed"
+        facts["the task"] = "succeeded" if known[0] else "failed"
     elif known:
-        facts["episodes that succeeded"] = f"{sum(s > 0.5 for s in known)} of {len(known)}"
+        facts["episodes that succeeded"] = f"{sum(known)} of {len(known)}"
     facts["refused by the gate"] = f"{data['refused']} of {data['judged']}"
     facts["followed by the arm"] = f"{data['followed']} of {data['sent']}"
     facts["deadlines missed"] = str(data["events"].get("missed", 0))

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from robowm.dispatch import recording
+from robowm.dispatch.account import account
 from robowm.dispatch.arm import ArmObservation, Chunk, Receipt
 from robowm.dispatch.bag import bags_in, read_run
 from robowm.dispatch.bag_format import Decoder, Encoder
+from robowm.dispatch.episodes import episodes_of
 from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
 from robowm.dispatch.safety import Decision
 from robowm.dispatch.wire.cdr import deserialise, serialise
@@ -156,9 +158,13 @@ def test_a_garbled_bag_is_read_or_said_to_be_damaged(tmp_path_factory, whole, da
     for at in data.draw(st.lists(st.integers(0, len(garbled) - 1), min_size=1, max_size=8)):
         garbled[at] = data.draw(st.integers(0, 255))
     try:
-        read(tmp_path_factory.getbasetemp(), bytes(garbled))
+        run = read(tmp_path_factory.getbasetemp(), bytes(garbled))
     except UserError as error:
         assert "some.mcap" in str(error) and "\n" not in str(error)
+    else:
+        json.dumps(account(run), allow_nan=False)
+        for episode in episodes_of(run):
+            episode.check(run.spec)
 
 
 @settings(deadline=None, max_examples=50)
@@ -212,6 +218,8 @@ def test_a_bag_of_somebody_else(tmp_path, told):
         ("/robowm/observation", "{}"),
         ("/robowm/event", '{"kind": "a party", "stamp_s": 0, "message": "", "plan_id": ""}'),
         ("/robowm/recording", "3"),
+        ("/robowm/event", '{"kind": "result", "stamp_s": 0, "message": "3", "plan_id": ""}'),
+        ("/robowm/executed", '{"stamp_s": 0, "step": 0, "action": [1, 2], "episode": 0}'),
     ],
 )
 def test_a_run_with_nonsense_in_it(tmp_path, topic, said):
