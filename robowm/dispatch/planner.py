@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from robowm.dispatch.planner_child import Answer, Failure, Request, serve
+from robowm.dispatch.planner_child import Answer, Failure, Request, main
 from robowm.planning.agent import BeliefAgent
 
 logger = logging.getLogger(__name__)
@@ -50,18 +50,12 @@ class PlannerProcess:
 
     def start(self) -> None:
         """Begin to load; :meth:`answer` tells when that is done."""
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        self._process = context.Process(
-            target=serve, args=(theirs, self._make, self._arguments), daemon=True, name="planner"
-        )
-        self._process.start()
-        theirs.close()  # so that its end is the end of the line
+        self._process, connection = self._launch()
         self._to: queue.Queue[Request | None] = queue.Queue()
         self._from: queue.Queue[Any] = queue.Queue()
         # A thread talks to it: a process that is stuck halfway through a message keeps who reads waiting.
         self._thread = threading.Thread(
-            target=_talk, args=(ours, self._to, self._from), daemon=True, name="planner"
+            target=_talk, args=(connection, self._to, self._from), daemon=True, name="planner"
         )
         self._thread.start()
         self.state, self.error = PlannerState.STARTING, ""
@@ -119,6 +113,17 @@ class PlannerProcess:
             return None
         self.state = PlannerState.READY
         return news if isinstance(news, Answer) else None
+
+    def _launch(self) -> tuple[Any, Connection]:
+        """A process, and our end of the line to it."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=main, args=(theirs, self._make, self._arguments), daemon=True, name="planner"
+        )
+        process.start()
+        theirs.close()  # so that its end is the end of the line
+        return process, ours
 
     def _die(self, reason: str) -> None:
         self.state, self.error = PlannerState.DEAD, reason

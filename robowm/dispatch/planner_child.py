@@ -70,9 +70,14 @@ class Failure:
 READY = "ready"
 
 
+def main(connection: Connection, make: Callable[..., BeliefAgent], arguments: tuple) -> None:
+    """The whole life of the process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the program that asks
+    serve(connection, make, arguments)
+
+
 def serve(connection: Connection, make: Callable[..., BeliefAgent], arguments: tuple) -> None:
     """Answer requests until the other end closes. What goes wrong is told, and is the end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C is for the program that asks
     try:
         agent = make(*arguments)
         connection.send(READY)
