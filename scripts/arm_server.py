@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import time
 from dataclasses import field
 
@@ -18,6 +19,9 @@ from robowm.dispatch.trajectory_controller import ControllerConfig
 from robowm.dispatch.wire import LINKS
 from robowm.learning.interrupt import StopOnSignal
 
+# It obeys whoever talks to it, so it is heard on this machine alone unless these are set.
+LOOPBACK = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_IP": "127.0.0.1"}
+
 
 @dataclasses.dataclass
 class ServeArm:
@@ -26,6 +30,7 @@ class ServeArm:
     Attributes:
       link: a key of LINKS; ``local`` reaches this process alone.
       name: of the node.
+      namespace: before every topic and service, such as /left.
       seed: of the episode that is laid out first.
       split: its split.
       push: what is knocked against in it: none, object or arm.
@@ -36,6 +41,7 @@ class ServeArm:
     task: TaskConfig = field(default_factory=TaskConfig)
     link: str = "dds"
     name: str = "arm_server"
+    namespace: str = ""
     server: ServerConfig = field(default_factory=ServerConfig)
     controller: ControllerConfig = field(default_factory=ControllerConfig)
     seed: int = 0
@@ -51,7 +57,9 @@ def main(config: ServeArm) -> None:
     from robowm_envs.photographer import Photographer
 
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
-    link = LINKS[config.link](config.name)
+    for key, value in LOOPBACK.items():
+        os.environ.setdefault(key, value)
+    link = LINKS[config.link](config.name, config.namespace)
     options = {**config.task.arguments(), "observation": "state"}  # pictures are drawn beside it
     cameras = tuple(config.task.cameras) if config.server.image_hz else ()
     arm = LiveArm(robowm_envs.make(**options, timestep_s=config.timestep_s))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import datetime
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robowm.dispatch.bag import Run
-from robowm.dispatch.episodes import results_of
+from robowm.dispatch.episodes import results_of, success_of
 from robowm.dispatch.records import (
     Event,
     Executed,
@@ -39,7 +40,8 @@ def account(run: Run) -> dict[str, Any]:
     records = run.records
     observed = _all(records, Observed)
     planned, judged, sent = _all(records, Planned), _all(records, Judged), _all(records, Sent)
-    begin_s = min((r.stamp_s for r in observed), default=0.0)
+    stamps = [r.stamp_s for r in observed if math.isfinite(r.stamp_s)]
+    begin_s, end_s = min(stamps, default=0.0), max(stamps, default=0.0)
     refusals = [reason for r in judged for reason in r.decision.reasons]
     refusals += [r.receipt.reason for r in sent if not r.receipt.accepted]
     events = _all(records, Event)
@@ -47,12 +49,13 @@ def account(run: Run) -> dict[str, Any]:
     tracking = tracking_errors(records)
     return plain(
         {
-            "bag": run.name,
+            "bag": str(run.path),
             "task": run.spec.task,
             "checkpoint": run.about.get("checkpoint"),
             "closed": run.dropped is not None,
             "dropped": dict(run.dropped or {}),
-            "duration_s": max((r.stamp_s for r in observed), default=0.0) - begin_s,
+            "began": _date(records),
+            "duration_s": end_s - begin_s,
             "observations": len(observed),
             "steps": len(_all(records, Executed)),
             "plans": len(planned),
@@ -62,6 +65,7 @@ def account(run: Run) -> dict[str, Any]:
             "followed": sum(r.receipt.accepted for r in sent),
             "refusals": dict(collections.Counter(map(_kind, refusals)).most_common()),
             "events": {kind.value: count for kind, count in counted.most_common()},
+            "success": [success_of(result) for result in results_of(records).values()],
             "results": {str(episode): r for episode, r in results_of(records).items()},
             "latency_ms": {
                 "from observation to plan": _spread(1e3 * r.latency_s for r in planned),
@@ -70,7 +74,7 @@ def account(run: Run) -> dict[str, Any]:
             },
             "tracking": {
                 joint: {"mean": np.nanmean(column), "largest": np.nanmax(column)}
-                for joint, column in zip(run.joints, tracking[1].T, strict=True)
+                for joint, column in zip(run.joints, tracking[1].T, strict=False)
                 if np.isfinite(column).any()
             },
             "plan_kept": plan_kept(records),
@@ -97,6 +101,7 @@ def account(run: Run) -> dict[str, Any]:
                     "plan_id": event.plan_id,
                 }
                 for event in events
+                if event.kind is not Kind.RESULT  # of them there is a table
             ],
         }
     )
@@ -123,7 +128,7 @@ def tracking_errors(records: Sequence[Record]) -> tuple[Floats, Floats]:
         elif isinstance(record, Event) and record.kind in (Kind.HOLD, Kind.ESTOP, Kind.EPISODE):
             following = None
     joints = len(newest.observation.q) if newest else 0
-    return np.array(stamps), np.array(errors).reshape(-1, joints)
+    return np.array(stamps), np.array(errors).reshape(len(errors), joints)
 
 
 def plan_kept(records: Sequence[Record]) -> list[float | None]:
@@ -142,6 +147,14 @@ def plan_kept(records: Sequence[Record]) -> list[float | None]:
                 if actual is not None:
                     differences[h].append(float(np.abs(actual - action).max()))
     return [float(np.mean(d)) if d else None for _, d in sorted(differences.items())]
+
+
+def _date(records: Sequence[Record]) -> str | None:
+    """By the wall clock, when the first record was made."""
+    if not records:
+        return None
+    began = datetime.datetime.fromtimestamp(records[0].wall_s, datetime.UTC)
+    return began.isoformat(timespec="seconds")
 
 
 def _all(records: Sequence[Record], kind: type) -> list[Any]:

@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from robowm.dispatch.bag_format import FORMAT, RECORDING, RUN, VERSION, Decoder
-from robowm.dispatch.records import Record
+from robowm.dispatch.records import (
+    Executed,
+    Judged,
+    Kind,
+    Observed,
+    Planned,
+    Record,
+    Sent,
+)
 from robowm.dispatch.wire.cdr import deserialise, store
 from robowm.dispatch.wire.messages import BY_NAME, Message, Text
 from robowm.errors import UserError
@@ -40,10 +48,6 @@ class Run:
     records: tuple[Record, ...]
     dropped: Mapping[str, int] | None
 
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
 
 def bags_in(path: str | Path) -> list[Path]:
     """One MCAP file, or all below a folder; raises :class:`UserError` where there is none."""
@@ -66,7 +70,7 @@ def read_run(path: str | Path) -> Run:
     head: dict[str, Any] | None = None
     dropped: dict[str, int] | None = None
     decode, records = Decoder(), []
-    with explaining(path):
+    with _explaining(path):
         for topic, message, wall_ns in messages(path):
             if topic == RUN and isinstance(message, Text):
                 head = json.loads(message.data)
@@ -81,6 +85,8 @@ def read_run(path: str | Path) -> Run:
             raise _foreign(path)
         spec = TaskSpec.from_dict(head["spec"])
         joints = tuple(map(str, head["arm"]["joints"]))
+        for record in records:
+            _check_sizes(record, len(joints), spec.action.size)
         return Run(path, spec, dict(head["about"]), joints, tuple(records), dropped)
 
 
@@ -163,12 +169,31 @@ def _check(path: Path, head: Any) -> None:
         )
 
 
+def _check_sizes(record: Record, joints: int, actions: int) -> None:
+    """Raise ValueError where a record is not of this arm or task: who reads on need not ask."""
+    found: tuple[tuple[int, ...], ...] = ()
+    expected: tuple[int | None, ...] = (None, joints)
+    if isinstance(record, Observed):
+        found, expected = (record.observation.q.shape, record.observation.dq.shape), (joints,)
+    elif isinstance(record, Judged | Sent):
+        found = record.chunk.q.shape, record.chunk.dq.shape
+    elif isinstance(record, Planned):
+        found, expected = (record.sequence.shape,), (None, actions)
+    elif isinstance(record, Executed):
+        found, expected = (record.action.shape,), (actions,)
+    elif record.kind is Kind.RESULT and not isinstance(json.loads(record.message), dict):
+        raise ValueError("a result is no JSON object")
+    for shape in found:
+        if len(shape) != len(expected) or shape[-1] != expected[-1]:
+            raise ValueError(f"{type(record).__name__} has shape {shape} of {expected[-1]} numbers")
+
+
 def _foreign(path: Path) -> UserError:
     return UserError(f"{path} holds no run of robowm: expected a bag that its recorder wrote.")
 
 
 @contextlib.contextmanager
-def explaining(path: Path) -> Iterator[None]:
+def _explaining(path: Path) -> Iterator[None]:
     """Whatever is wrong with the bytes of a bag as one sentence: nobody can foresee what they may be."""
     try:
         yield

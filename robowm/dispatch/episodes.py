@@ -28,26 +28,27 @@ def episodes_of(run: Run) -> list[Episode]:
     imitate. An episode whose end is not known is broken off.
     """
     seen: dict[int, dict[int, Seen]] = {}
+    ends_s: dict[int, float] = {}
     done: dict[int, dict[int, Floats]] = {}
     for record in run.records:
         if isinstance(record, Observed) and record.step is not None:
+            ends_s[record.episode] = record.stamp_s
             if arrays := _complete(record, run.spec):
                 seen.setdefault(record.episode, {})[record.step] = record.stamp_s, arrays
-        elif isinstance(record, Executed) and len(record.action) == run.spec.action.size:
+        elif isinstance(record, Executed):
             done.setdefault(record.episode, {})[record.step] = record.action
     results = results_of(run.records)
     found: list[Episode] = []
     for number in sorted(seen):
         steps = done.get(number, {})
-        last = max(steps, default=-1)
         for stretch in _stretches(seen[number], steps):
-            ends = stretch[-1] == last
-            success = results[number].get("success") if ends and number in results else None
+            ends = seen[number][stretch[-1] + 1][0] == ends_s[number]
+            success = success_of(results.get(number)) if ends else None
             info = {
                 "task": run.spec.task,
                 "split": "run",
                 "seed": len(found),
-                "bag": run.name,
+                "bag": str(run.path),
                 "episode": number,
                 "first_step": stretch[0],
                 "broken_off": success is None,
@@ -67,10 +68,14 @@ def results_of(records: Sequence[Record]) -> dict[int, Mapping[str, Any]]:
         if isinstance(record, Observed):
             episode = record.episode
         elif isinstance(record, Event) and record.kind is Kind.RESULT:
-            result = json.loads(record.message)
-            if isinstance(result, dict):
-                found[episode] = result
+            found[episode] = json.loads(record.message)
     return found
+
+
+def success_of(result: Mapping[str, Any] | None) -> bool | None:
+    """Whether a result is one; None where it does not say so."""
+    value = (result or {}).get("success")
+    return value > 0.5 if isinstance(value, int | float) else None
 
 
 def _complete(record: Observed, spec: TaskSpec) -> Arrays | None:
@@ -97,14 +102,14 @@ def _episode(
     spec: TaskSpec,
     rows: Sequence[Arrays],
     actions: NDArray[np.float32],
-    success: Any,
+    success: bool | None,
     info: dict[str, Any],
 ) -> Episode:
     steps = len(actions)
     succeeded = np.full(steps + 1, NAN)
     if success is not None:
-        succeeded[-1] = float(success) > 0.5
-    imitated = actions if success is not None and succeeded[-1] else np.full_like(actions, NAN)
+        succeeded[-1] = success
+    imitated = actions if success else np.full_like(actions, NAN)
     return Episode(
         observations={name: np.stack([row[name] for row in rows]) for name in spec.observation},
         actions=actions,

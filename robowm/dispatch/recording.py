@@ -104,7 +104,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
         }
         try:
             self._bag = _Bag(self.folder)
-            self._bag.write(RUN, _json(head), time.time_ns())
+            self._bag.write(RUN, Text, _json(head), time.time_ns())
             self._bag.flush()
         except OSError as error:
             raise UserError(f"a bag cannot be made at {folder}: {error.strerror}.") from error
@@ -183,7 +183,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
             while self._write_until(time.monotonic() + FLUSH_S):
                 self._bag.flush()
             dropped = {k: getattr(self, k) for k in ("dropped_pictures", "dropped_records")}
-            self._bag.write(RECORDING, _json(dropped), time.time_ns())
+            self._bag.write(RECORDING, Text, _json(dropped), time.time_ns())
             self._bag.close()
         except Exception as error:  # a full disk must not stop an arm
             self._failed = True
@@ -203,13 +203,13 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
 
     def _write(self, record: Record) -> None:
         try:
-            messages = list(self._encode(record))
+            told = [(topic, type(m), serialise(m)) for topic, m in self._encode(record)]
         except Exception as error:  # arrays of no shape, as a fault may make them
             logger.warning("%s was left out of the bag: %s", type(record).__name__, error)
             self._drop("records", 1)
             return
-        for topic, message in messages:
-            self._bag.write(topic, message, round(record.wall_s * 1e9))
+        for topic, kind, data in told:
+            self._bag.write(topic, kind, data, round(record.wall_s * 1e9))
 
 
 class _Bag:
@@ -229,14 +229,16 @@ class _Bag:
         self._connections: dict[str, Any] = {}
         self._last_ns = 0
 
-    def write(self, topic: str, message: Message, wall_ns: int) -> None:
+    def write(
+        self, topic: str, kind: type[Message], data: bytes | memoryview, wall_ns: int
+    ) -> None:
         if topic not in self._connections:
             self._connections[topic] = self._writer.add_connection(
-                topic, message.ros, typestore=store()
+                topic, kind.ros, typestore=store()
             )
         # Readers sort by time: what came later must not seem to be earlier, however the clock is set.
         self._last_ns = max(wall_ns, self._last_ns + 1)
-        self._writer.write(self._connections[topic], self._last_ns, serialise(message))
+        self._writer.write(self._connections[topic], self._last_ns, data)
 
     def flush(self) -> None:
         """Hand everything to the operating system, where a killed process cannot lose it.
@@ -256,5 +258,5 @@ class _Bag:
             self._writer.abort()
 
 
-def _json(data: Mapping[str, Any]) -> Text:
-    return Text(json.dumps(data, allow_nan=False))
+def _json(data: Mapping[str, Any]) -> bytes | memoryview:
+    return serialise(Text(json.dumps(data, allow_nan=False)))

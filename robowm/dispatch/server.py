@@ -14,7 +14,6 @@ import json
 import logging
 import math
 import queue
-import re
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -95,14 +94,12 @@ class ServerConfig:
     rate_hz: of joint states.
     image_hz: of the pictures of each camera; 0 is none.
     compressed: pictures as JPEG too.
-    namespace: before every topic and service, such as ``/left``.
     patience_s: by which the simulation may be late and make up for it; later, time is lost.
     """
 
     rate_hz: float = 125.0
     image_hz: float = 15.0
     compressed: bool = False
-    namespace: str = ""
     patience_s: float = 0.1
 
     def __post_init__(self) -> None:
@@ -111,17 +108,13 @@ class ServerConfig:
                 f"server.rate_hz is {self.rate_hz}, image_hz {self.image_hz} and patience_s "
                 f"{self.patience_s}: give 1 to 1000 Hz, 0 to 120 Hz and a time above 0."
             )
-        if not re.fullmatch(r"(/[A-Za-z]\w*)*", self.namespace):
-            raise UserError(
-                f"server.namespace is {self.namespace!r}: give none, or one such as /left."
-            )
 
 
 class ArmServer:
     """Serves ``arm`` over an open ``link``, from :meth:`run`'s thread; callbacks only leave messages.
 
-    ``/joint_states``, ``/joint_trajectory_controller/joint_trajectory`` and ``.../state`` (JSON, 2 Hz) are
-    those of a robot; of the bench are ``/robowm/episode`` and ``/robowm/fault``, which are listened to
+    ``/joint_states``, ``/joint_trajectory_controller/joint_trajectory`` and ``.../state`` (JSON, at 2 Hz
+    and on each rejection) are those of a robot; of the bench are ``/robowm/episode`` and ``/robowm/fault``, which are listened to
     (JSON), ``/robowm/goal``, ``/robowm/constraints`` and ``/robowm/episode_state``, which are latched, and
     the service ``/robowm/finish``, which judges the episode and answers with its result.
 
@@ -152,26 +145,26 @@ class ArmServer:
         self._states_due, self._pictures_due = Every(config.rate_hz), Every(config.image_hz)
         self._status_due = Every(STATUS_HZ)
 
-        joint_trajectory = "/joint_trajectory_controller/joint_trajectory"
-        self._publish_state = self._publisher("/joint_states", JointState, QoS.SENSOR)
-        self._publish_status = self._publisher(
-            "/joint_trajectory_controller/state", Text, QoS.STATUS
-        )
-        self._publish_goal = self._publisher("/robowm/goal", Numbers, QoS.LATCHED)
-        self._publish_constraints = self._publisher("/robowm/constraints", Text, QoS.LATCHED)
-        self._publish_episode = self._publisher("/robowm/episode_state", Text, QoS.LATCHED)
-        self._publish_picture, self._publish_jpeg = {}, {}
+        # Names are relative: the namespace is the link's.
+        controls = "joint_trajectory_controller"
+        self._publish_state = link.publisher("joint_states", JointState, QoS.SENSOR)
+        self._publish_status = link.publisher(f"{controls}/state", Text, QoS.STATUS)
+        self._publish_goal = link.publisher("robowm/goal", Numbers, QoS.LATCHED)
+        self._publish_constraints = link.publisher("robowm/constraints", Text, QoS.LATCHED)
+        self._publish_episode = link.publisher("robowm/episode_state", Text, QoS.LATCHED)
+        self._publish_picture: dict[str, Callable[[Image], None]] = {}
+        self._publish_jpeg: dict[str, Callable[[CompressedImage], None]] = {}
         for camera in cameras:
-            topic = f"/camera/{camera}/image_raw"
-            self._publish_picture[camera] = self._publisher(topic, Image, QoS.SENSOR)
+            topic = f"camera/{camera}/image_raw"
+            self._publish_picture[camera] = link.publisher(topic, Image, QoS.SENSOR)
             if config.compressed:
-                self._publish_jpeg[camera] = self._publisher(
+                self._publish_jpeg[camera] = link.publisher(
                     f"{topic}/compressed", CompressedImage, QoS.SENSOR
                 )
-        self._subscribe(joint_trajectory, JointTrajectory, self._follow, QoS.COMMAND)
-        self._subscribe("/robowm/episode", Text, self._begin, QoS.STATUS)
-        self._subscribe("/robowm/fault", Text, self._fail, QoS.STATUS)
-        link.serve(config.namespace + "/robowm/finish", self._answer_finish)
+        self._subscribe(f"{controls}/joint_trajectory", JointTrajectory, self._follow, QoS.COMMAND)
+        self._subscribe("robowm/episode", Text, self._begin, QoS.STATUS)
+        self._subscribe("robowm/fault", Text, self._fail, QoS.STATUS)
+        link.serve("robowm/finish", self._answer_finish)
 
     def begin(self, seed: int, split: str = "test", push: str = "none") -> None:
         """Lay an episode out, before :meth:`run` or on its thread."""
@@ -295,6 +288,7 @@ class ArmServer:
         reason = self._controller.accept(sent, self._now_s, start_s)
         if reason:
             logger.warning("a trajectory was rejected: %s", reason)
+            self._publish_status(Text(json.dumps(self._status())))
         elif not self._arm.begun:
             self._arm.start_clock()
 
@@ -306,7 +300,7 @@ class ArmServer:
                 raise ValueError(f"expected a JSON object with keys among {sorted(known)}")
             if type(asked["seed"]) is not int:
                 raise ValueError("the seed is no whole number")
-            self.begin(**{**self._episode, **asked})
+            self.begin(**asked)
         except ValueError as error:
             logger.warning("there is no episode %s: %s", sent.data, error)
 
@@ -334,13 +328,10 @@ class ArmServer:
 
     # The link
 
-    def _publisher(self, topic: str, kind: type[Any], qos: QoS) -> Callable[[Message], None]:
-        return self._link.publisher(self._config.namespace + topic, kind, qos)
-
     def _subscribe(
         self, topic: str, kind: type[Any], heard: Callable[[Any], None], qos: QoS
     ) -> None:
         def keep(message: Message) -> None:
             self._inbox.put(functools.partial(heard, message))
 
-        self._link.subscribe(self._config.namespace + topic, kind, keep, qos)
+        self._link.subscribe(topic, kind, keep, qos)

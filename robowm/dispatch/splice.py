@@ -52,7 +52,10 @@ def lead(latency_s: ArrayLike, quantile: float, step_s: float) -> int:
     """How many steps ahead to plan so that plans come in time: the ``quantile`` of their latency, in
     whole steps; 1 at least, and where nothing was measured yet."""
     seen = np.asarray(latency_s, np.float64)
-    return max(1, math.ceil(np.quantile(seen, quantile) / step_s - NEAR)) if seen.size else 1
+    if not seen.size:
+        return 1
+    needed_s = np.quantile(seen, quantile, method="inverted_cdf")
+    return max(1, math.ceil(needed_s / step_s - NEAR))
 
 
 class Schedule:

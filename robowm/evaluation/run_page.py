@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from robowm.evaluation.plots import Plot, styled
 from robowm.evaluation.report import Report, number
 
 REFUSED = (201, 73, 79)
-_SIDE = 128  # of a picture in a film, at least
+_FILM_SIDE, _STRIP_SIDE = 320, 128  # of a picture, in pixels, at least where that is a multiple
 _LOG_ROWS = 300  # a run of hours is not read line by line
 
 
@@ -33,19 +33,23 @@ def run_page(
     data: Mapping[str, Any],
     film: bytes | None = None,
     imagined: Sequence[tuple[str, Image]] = (),
+    foretold: bytes | None = None,
 ) -> Report:
     """``data`` is that of replay.json.
 
     Args:
       film: MP4 of what was seen.
       imagined: (caption, strips) of plans whose imagination was recorded, beside what happened.
+      foretold: MP4 of what a model makes of the actions that were done.
     """
     page = Report(
-        title=f"{data['task']}: {data['bag']}",
-        subtitle=f"{data['duration_s']:.1f} s, {data['steps']} steps" + _lacking(data),
-        footer=f"robowm {__version__} · checkpoint {data['checkpoint'] or 'unknown'}",
+        title=f"{data['task']}: a recorded run",
+        subtitle=" · ".join(_subtitle(data)),
+        footer=f"robowm {__version__} · {data['bag']} · checkpoint {data['checkpoint'] or 'unknown'}",
     )
     page.section("", report.headline(headline(data)))
+    if data["results"]:
+        page.section("Result", _results(data["results"]))
     if film is not None:
         page.section(
             "What was seen",
@@ -58,14 +62,21 @@ def run_page(
             report.key({"imagined": IMAGINED, "happened": OBSERVED}),
             *(report.image(strip, caption) for caption, strip in imagined),
         )
+    if foretold is not None:
+        page.section(
+            "Truth, imagined, difference",
+            report.key({"observed": OBSERVED, "imagined": IMAGINED}),
+            report.video(foretold),
+            note="What the model imagines from the actions that were done, of the longest episode.",
+        )
     plans, decisions = data["series"]["plans"], data["series"]["decisions"]
     if plans["time_s"]:
         page.section(
             "Plans",
             report.plot(_plans(plans, data["duration_s"])),
             _kept(data["plan_kept"]),
-            note="Below: how far what was done is from what had been planned so many steps before, as the "
-            "largest difference in an action's range of -1 to 1, in the mean. Later plans may know better.",
+            note="The table tells how far what was done is from what had been planned so many steps before: "
+            "the largest difference in an action's range of -1 to 1, in the mean. Later plans may know better.",
         )
     if decisions["time_s"]:
         refusals = [[why, count] for why, count in data["refusals"].items()]
@@ -81,6 +92,8 @@ def run_page(
             "Commanded against measured",
             report.plot(_tracking(data["series"]["tracking"], data["duration_s"])),
             _joints(data["tracking"]),
+            note="Commanded is the curve through what was sent. A gripper's drive goes to its target at its "
+            "own speed, and stops at what it holds.",
         )
     if rows := _latencies(data["latency_ms"]):
         page.section("Latency", report.table(["ms", "median", "99%", "largest"], rows))
@@ -91,12 +104,12 @@ def run_page(
 
 def headline(data: Mapping[str, Any]) -> dict[str, str]:
     """The few numbers that matter, what -> how much."""
-    known = [r["success"] for r in data["results"].values() if r.get("success") is not None]
+    known = [success for success in data["success"] if success is not None]
     facts = {}
     if len(known) == 1:
-        facts["the task"] = "succeeded" if known[0] > 0.5 else "failed"
+        facts["the task"] = "succeeded" if known[0] else "failed"
     elif known:
-        facts["episodes that succeeded"] = f"{sum(s > 0.5 for s in known)} of {len(known)}"
+        facts["episodes that succeeded"] = f"{sum(known)} of {len(known)}"
     facts["refused by the gate"] = f"{data['refused']} of {data['judged']}"
     facts["followed by the arm"] = f"{data['followed']} of {data['sent']}"
     facts["deadlines missed"] = str(data["events"].get("missed", 0))
@@ -111,8 +124,7 @@ def film_frames(pictures: Sequence[Sequence[Image]], refused: Sequence[bool]) ->
     """[T, H, W, 3]: the cameras side by side at each of T moments, framed by what the gate said."""
     frames = []
     for row, no in zip(pictures, refused, strict=True):
-        tallest = max(_SIDE, *(len(picture) for picture in row))
-        shown = [enlarge(picture, max(1, tallest // len(picture))) for picture in row]
+        shown = [enlarge(picture, max(1, _FILM_SIDE // len(picture))) for picture in row]
         height = max(map(len, shown))
         shown = [_filled(picture, height) for picture in shown]
         frames.append(
@@ -123,7 +135,7 @@ def film_frames(pictures: Sequence[Sequence[Image]], refused: Sequence[bool]) ->
 
 def strips(imagined: Frames, happened: Frames) -> Image:
     """What a plan imagined above what then happened, at the same times."""
-    factor = max(1, _SIDE // imagined.shape[1])
+    factor = max(1, _STRIP_SIDE // imagined.shape[1])
     lines = []
     for frames, colour in ((imagined, IMAGINED), (happened, OBSERVED)):
         tiles = [framed(enlarge(frame, factor), colour) for frame in frames[: len(imagined)]]
@@ -137,15 +149,30 @@ def _filled(picture: Image, height: int) -> Image:
     return np.pad(picture, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)))
 
 
-def _lacking(data: Mapping[str, Any]) -> str:
-    """What is to be known of a recording that is not whole."""
-    said = ""
+def _subtitle(data: Mapping[str, Any]) -> Iterator[str]:
+    """When and how long, and what is to be known of a recording that is not whole."""
+    if data["began"]:
+        yield data["began"].replace("T", " ").replace("+00:00", " UTC")
+    yield f"{data['duration_s']:.1f} s, {data['steps']} steps"
     if not data["closed"]:
-        said += " · the recorder was killed: the last second may be missing"
+        yield "the recorder was killed: the last second may be missing"
     dropped = {k.removeprefix("dropped_"): n for k, n in data["dropped"].items() if n}
     if dropped:
-        said += " · left out: " + ", ".join(f"{n} {what}" for what, n in dropped.items())
-    return said
+        yield "left out: " + ", ".join(f"{n} {what}" for what, n in dropped.items())
+
+
+def _results(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """A row for each episode, a column for all that the task said of any."""
+    names = list(dict.fromkeys(name for result in results.values() for name in result))
+    rows = [
+        [episode, *(_shown(result.get(name)) for name in names)]
+        for episode, result in results.items()
+    ]
+    return report.table(["episode", *(name.replace("_", " ") for name in names)], rows)
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "–" if value is None else str(value)
 
 
 def _kept(kept: Sequence[float | None]) -> str:

@@ -82,7 +82,7 @@ def test_a_planner_that_is_slower_than_a_step_is_planned_ahead_for():
     assert max(places) < PointEnv.goal_m + 0.005  # it did not plan from where it no longer was
     first, *_, last = of(Planned, dispatcher.records)
     assert first.lead_steps == 1 and last.lead_steps >= 3
-    assert last.latency_s >= 0.25 > last.planning_ms * 1e-3 - 1
+    assert last.latency_s >= 0.25
 
 
 def test_steps_that_a_late_plan_was_for_are_skipped():

@@ -219,7 +219,7 @@ def _pixels(sent: Any) -> NDArray[np.uint8]:
         raise ValueError(f"a picture of {sent.width} x {sent.height} has {len(flat)} bytes.")
     rows = flat[: sent.step * sent.height].reshape(sent.height, sent.step)
     pixels = rows[:, : sent.width * channels].reshape(sent.height, sent.width, channels)
-    return pixels[..., list(_CHANNELS[sent.encoding])]
+    return np.ascontiguousarray(pixels[..., list(_CHANNELS[sent.encoding])])
 
 
 def _floats(values: Any) -> array.array[float]:
