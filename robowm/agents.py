@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -181,6 +182,20 @@ def find(path: str | Path) -> checkpoint.Checkpoint:
             f"of {', '.join(known) or 'those in pretrained/, which is empty'}."
         )
     return pretrained.load(name)
+
+
+def planning_agent(
+    path: str, config: Any, device: str = "auto", threads: int = 1, seed: int = 0
+) -> BeliefAgent:
+    """A checkpoint's planner, for a process that does nothing but plan.
+
+    Args:
+      config: the dataclass beside a planner.
+      threads: torch's own, in this process.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    return load(path, device).planner(config, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)

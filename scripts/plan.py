@@ -30,6 +30,7 @@ from robowm.dispatch.recording import Recorder
 from robowm.dispatch.records import Event, Kind, Listener, plain
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
 from robowm.dispatch.sim import SimArm, SimArmConfig
+from robowm.errors import UserError
 from robowm.evaluation import hindsight, plan_card
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.plan_card import Card, CardConfig
@@ -45,6 +46,7 @@ class Plan:
 
     Attributes:
       checkpoint: folder that train.py wrote, or one step folder in it.
+      arm: sim; the others are for bridge.py.
       seed: episode of the split.
       split: train, validation, test, or a shift.
       threads: torch's own.
@@ -54,7 +56,7 @@ class Plan:
 
     checkpoint: str = MISSING
     planner: Any = MISSING
-    arm: SimArmConfig = field(default_factory=SimArmConfig)
+    arm: Any = field(default_factory=SimArmConfig)
     safety: SafetyConfig = field(default_factory=SafetyConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     card: CardConfig = field(default_factory=CardConfig)
@@ -71,6 +73,8 @@ def main(config: Plan) -> None:
     from robowm_envs.joints import JointPort
     from robowm_envs.twin import Twin
 
+    if config.arm.kind != "sim":
+        raise UserError(f"arm={config.arm.kind} is driven by scripts/bridge.py: give arm=sim here.")
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     trained = agents.load(config.checkpoint, config.device)

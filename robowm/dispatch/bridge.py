@@ -157,6 +157,13 @@ class Bridge:
         if self._recorder is not None:
             self._recorder(Event(time.time(), self.arm.observe().stamp_s, kind, message))
 
+    def listen(self, listener: Listener) -> None:
+        """Tell one more of each record, from the next activation on."""
+        self._listeners.append(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+
     def close(self) -> None:
         """Shut down, whatever the state; the link is its owner's to close."""
         if self.state is not LifecycleState.FINALIZED:
