@@ -15,7 +15,7 @@ INSTALL := $(PIP) install --no-compile --disable-pip-version-check
 START := $(shell date +%s)
 
 
-.PHONY: help setup demo train test slow check format doctor clean ros-kilted ros-jazzy ros-1 ros-test
+.PHONY: help setup demo train test slow check format doctor clean ros-kilted ros-jazzy ros-1 ros-test ros-package bridge-demo
 
 help:
 	@echo 'make demo     set up, plan with a shipped checkpoint, write outputs/demo/report.html (minutes)'
@@ -27,8 +27,10 @@ help:
 	@echo 'make setup    set up to develop: $(VENV) with everything'
 	@echo 'make ros-kilted, ros-jazzy, ros-1   environments with ROS: .venv-kilted, .venv-jazzy, .venv-ros1'
 	@echo 'make ros-test the tests of links and arms in each of them that is there'
+	@echo 'make ros-package   build the ROS 2 package ros/robowm_bridge with colcon, and look at what it installs'
+	@echo 'make bridge-demo   a model drives a simulated arm in another process, over ROS 2 (minutes)'
 	@echo 'make doctor   what this machine can do, and how to mend what it cannot'
-	@echo 'Variables: PYTHON, VENV, JOBS, TORCH, TORCH_INDEX; ARGS are handed on to demo, train, test and ros-test.'
+	@echo 'Variables: PYTHON, VENV, JOBS, TORCH, TORCH_INDEX; ARGS are handed on to demo, train, test, ros-test and bridge-demo.'
 
 demo: $(VENV)/.ready
 	@$(BIN)/python scripts/demo.py started=$(START) $(ARGS)
@@ -70,6 +72,19 @@ ros-1: .venv-ros1/.ready
 # ROS chooses among dds, kilted, jazzy and ros1.
 ros-test: $(VENV)/.ready-dev
 	$(BIN)/python ros/test.py $(ROS) -- $(ARGS)
+
+ros-package: .venv-colcon/.ready $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -q -rs -m 'slow or not slow' tests/ros/test_package.py
+
+.venv-colcon/.ready: ros/requirements-colcon.txt
+	$(PYTHON) -m venv --clear .venv-colcon
+	.venv-colcon/bin/pip install --no-compile --disable-pip-version-check --quiet -r $<
+	@touch $@
+
+# EPISODES starts of those that the shipped models were measured on.
+EPISODES ?= 5
+bridge-demo: .venv-kilted/.ready
+	@$(BIN)/python ros/demo.py $(EPISODES) -- $(ARGS)
 
 doctor:
 	@if [ -x $(BIN)/python ]; then $(BIN)/python scripts/doctor.py; else $(PYTHON) scripts/doctor.py; fi

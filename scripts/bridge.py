@@ -107,7 +107,7 @@ class RunBridge:
 
 
 def main(config: RunBridge) -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True)
     if config.episodes < 0:
         raise UserError(f"episodes is {config.episodes}: give 0 or more.")
     config = with_mode(config)
