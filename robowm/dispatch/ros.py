@@ -207,7 +207,7 @@ class RosArm:
             self._link.subscribe(topics.joint_states, JointState, self._hear, QoS.SENSOR)
             for name, camera in self._cameras.items():
                 topic = self._camera_topic(name)
-                kind = CompressedImage if topic.endswith("/compressed") else Image
+                kind: Any = CompressedImage if topic.endswith("/compressed") else Image
                 self._link.subscribe(topic, kind, camera.hear, QoS.SENSOR)
             if topics.goal and GOAL in self._reads:
                 self._link.subscribe(topics.goal, Numbers, self._hear_goal, QoS.LATCHED)
@@ -262,8 +262,8 @@ class RosArm:
             if why := self._unfit(chunk):
                 return Receipt(False, why)
             now_s = self._now_s()
-            due_s = chunk.t0_s + chunk.dt_s * np.arange(1, len(chunk.q) + 1) - now_s
-            told_s = due_s - self._config.latency_s
+            due_s: Array = chunk.t0_s + chunk.dt_s * np.arange(1.0, len(chunk.q) + 1)
+            told_s = due_s - (now_s + self._config.latency_s)
             left = told_s > SOONEST_S
             if not left.any():
                 return Receipt(False, f"the chunk ended {now_s - chunk.end_s:.3f} s ago")
@@ -320,8 +320,14 @@ class RosArm:
         order = _order(names, message.names)
         q = message.position[order]
         with self._lock:
+            jumps, then_s = self.clock.jumps, self.clock.now(received_s)
             if not self.clock.hear(message.stamp_s, received_s):
                 return
+            if self.clock.jumps > jumps:
+                set_s = self.clock.now(received_s) - then_s
+                logger.warning("the arm's clock was set by %.3f s", set_s)
+                if self._path is not None:  # what was commanded goes on
+                    self._path = dataclasses.replace(self._path, time_s=self._path.time_s + set_s)
             before = self._measured
             if len(message.velocity) == len(message.names):
                 dq = message.velocity[order]
