@@ -108,6 +108,7 @@ def limits():
 
 def arm_and_controller(kind="local", theirs=None, gripper="", velocities=True, **settings):
     """An arm over a link, and what drives it over a link of the same or another kind."""
+    settings.setdefault("stale_s", 1.0)  # other programs may have the machine for a while
     name = f"driver_{uuid.uuid4().hex[:8]}"
     controller = Controller(LINKS[theirs or kind](name), gripper, velocities)
     topics = TopicsConfig(
