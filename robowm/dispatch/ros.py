@@ -87,6 +87,7 @@ class RosArmConfig:
     rate_hz: of observations, and of commands at most.
     connect_timeout_s: discovery takes a while on a busy network.
     stale_s: age of the joint states at which nothing is sent.
+    picture_stale_s: age of a picture at which an observation counts as infinitely old.
     latency_s: from sending a trajectory to its start; waypoints are told by so much sooner.
     rest: speed, in rad/s or m/s, below which a joint counts as standing.
     """
@@ -100,11 +101,12 @@ class RosArmConfig:
     rate_hz: float = 10.0
     connect_timeout_s: float = 20.0
     stale_s: float = 0.25
+    picture_stale_s: float = 0.5
     latency_s: float = 0.0
     rest: float = 0.01
 
     def __post_init__(self) -> None:
-        for name in ("rate_hz", "connect_timeout_s", "stale_s", "rest"):
+        for name in ("rate_hz", "connect_timeout_s", "stale_s", "picture_stale_s", "rest"):
             if not getattr(self, name) > 0:
                 raise UserError(f"arm.{name} is {getattr(self, name)}, expected a number above 0.")
         if not 0 <= self.latency_s < AHEAD_S:
@@ -166,6 +168,8 @@ class RosArm:
             self.goal = goal
         self._lock = threading.RLock()
         self._state, self._connected = ArmState.DISCONNECTED, False
+        # Stamps count from the first: seconds since 1970 leave too few digits for a spline's short ends.
+        self._zero_s: float | None = None
         self._measured: Measured | None = None
         self._lacking: tuple[str, ...] = ()
         self._path: Trajectory | None = None  # as commanded
@@ -199,6 +203,7 @@ class RosArm:
             return
         topics = self._config.topics
         self.clock, self._measured, self._lacking, self._path = StampClock(), None, (), None
+        self._zero_s = None
         self._link.open()
         try:
             self._command = self._link.publisher(topics.trajectory, JointTrajectory, QoS.COMMAND)
@@ -248,7 +253,8 @@ class RosArm:
         for name, camera in self._cameras.items():
             if (newest := camera.newest()) is not None:
                 arrays[name] = newest[0]
-                age_s = max(age_s, now_s - newest[1])  # as old as its oldest part
+                if now_s - newest[1] > self._config.picture_stale_s:
+                    age_s = math.inf  # of what the agent would see, the joint states are the least
         if GOAL in self._reads and self._goal is not None:
             arrays[GOAL] = self._goal
         return ArmObservation(
@@ -320,18 +326,21 @@ class RosArm:
         order = _order(names, message.names)
         q = message.position[order]
         with self._lock:
-            if not self.clock.hear(message.stamp_s, received_s):
+            if self._zero_s is None:
+                self._zero_s = message.stamp_s
+            stamp_s = message.stamp_s - self._zero_s
+            if not self.clock.hear(stamp_s, received_s):
                 return
             before = self._measured
             if len(message.velocity) == len(message.names):
                 dq = message.velocity[order]
-            elif before is not None and message.stamp_s > before.stamp_s:
-                dq = (q - before.q) / (message.stamp_s - before.stamp_s)
+            elif before is not None and stamp_s > before.stamp_s:
+                dq = (q - before.q) / (stamp_s - before.stamp_s)
             else:
                 dq = np.zeros(len(names))
             whole = len(message.effort) == len(message.names)
             effort = message.effort[order] if whole else None
-            self._measured = Measured(q, dq, effort, message.stamp_s, received_s)
+            self._measured = Measured(q, dq, effort, stamp_s, received_s)
 
     def _hear_goal(self, message: Numbers) -> None:
         self.goal = message.data
