@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import mujoco
 import numpy as np
 
-from robowm_envs import scene
+from robowm_envs import proprio, scene
 from robowm_envs.controller import TILTING, UPRIGHT, HandController
 from robowm_envs.errors import EnvError
 from robowm_envs.physics import Physics
@@ -99,6 +99,17 @@ class Twin:
                 nearest, pair = distance, (self._table, geom)
         names = None if pair is None else (self._name(pair[0]), self._name(pair[1]))
         return physics.hand_position(), nearest, names
+
+    def proprio(self, q: np.ndarray, dq: np.ndarray, effort: np.ndarray) -> np.ndarray:
+        """The observation ``proprio``, float32 [P], of what an arm measures [N] each.
+
+        Args:
+          effort: of which the gripper's counts: the share of its force in [-1, 1], positive closes.
+        """
+        physics = self._physics
+        _place(physics, q)
+        told = proprio.compose(physics, q[:-1], dq[:-1], float(q[-1]), float(effort[-1]))
+        return np.clip(told, *proprio.bounds(physics)).astype(np.float32)
 
     def _name(self, geom: int) -> str:
         model = self._physics.model

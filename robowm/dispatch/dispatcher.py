@@ -102,7 +102,7 @@ class Dispatcher:
             arm, gate, commander, config.step_s, config.waypoint_s, self._tell, self._commanding
         )
         self._steps = Steps(
-            switches, config.step_s, 0.5 / arm.spec.rate_hz, config.unseen_steps, self._tell
+            switches, config.step_s, 0.5 / config.poll_hz, config.unseen_steps, self._tell
         )
         self._driven = np.isfinite(np.array(arm.spec.velocity))
         self._mode, self._state, self._reason = Mode(config.mode), State.WAITING, ""
@@ -557,7 +557,7 @@ class Dispatcher:
 def _is_finite(observation: ArmObservation) -> bool:
     arrays = [observation.q, observation.dq, *observation.arrays.values()]
     measured = all(np.isfinite(array).all() for array in arrays if array.dtype.kind == "f")
-    return measured and math.isfinite(observation.stamp_s)
+    return measured and math.isfinite(observation.stamp_s + observation.age_s)
 
 
 def _now_s(observation: ArmObservation) -> float:

@@ -20,6 +20,9 @@ from robowm.errors import UserError
 
 MOST_SAMPLES = 10_000  # of places along one chunk
 NEAR_M = 0.05  # at which distance to what it could touch a margin counts as full
+ROUNDING = (
+    1e-9  # of a joint's range: a cubic between two points at an end stop may be so far beyond
+)
 INSTANT_S = 1e-6  # what happened this long ago was just before
 
 Finding = tuple[str, float, str]  # a check's name, what is left to its limit, what it says past it
@@ -272,6 +275,7 @@ class SafetyGate:
         lowest = np.where(self._driven, worst.low, chunk.q.min(0))
         highest = np.where(self._driven, worst.high, chunk.q.max(0))
         room = np.minimum(lowest - self._low, self._high - highest) / (self._high - self._low)
+        room = np.where(np.abs(room) < ROUNDING, 0.0, room)
         # A gripper, whose drive limits itself, lives at its end stops: there is no margin to show.
         shown = room[self._driven | (room < 0)]
         yield (

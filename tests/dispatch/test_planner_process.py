@@ -14,7 +14,7 @@ from robowm.dispatch.records import Event, Kind
 from robowm.dispatch.status import State
 from robowm.errors import UserError
 from tests.dispatch import toy
-from tests.dispatch.live import LiveArm, dispatching, until
+from tests.dispatch.live import LiveArm, ThreadPlanner, dispatching, until
 from tests.evaluation.toys import PointEnv
 
 
@@ -40,8 +40,8 @@ def answer(planner):
 def started():
     planners = []
 
-    def start(make, *arguments):
-        planner = PlannerProcess(make, *arguments)
+    def start(make, *arguments, kind=ThreadPlanner):
+        planner = kind(make, *arguments)
         planners.append(planner)
         planner.start()
         assert planner.state is PlannerState.STARTING
@@ -57,11 +57,11 @@ def is_ready(planner):
     return lambda: planner.answer() or planner.state is PlannerState.READY
 
 
-def test_a_process_plans_and_pictures_and_is_started_anew(started):
+def test_it_answers_what_it_is_asked(started):
     planner = started(toy.going_to_the_goal)
     with pytest.raises(RuntimeError, match="starting"):
         planner.ask(Request([Step(None, seen())], True))
-    until(is_ready(planner), 60)
+    until(is_ready(planner))
     planner.ask(Request([Step(None, seen())], True, frames=True, constraints={}))
     assert planner.state is PlannerState.BUSY
     plan = answer(planner).plan
@@ -70,26 +70,32 @@ def test_a_process_plans_and_pictures_and_is_started_anew(started):
     np.testing.assert_array_equal(plan.action, plan.sequence[0])
     assert plan.frames["front"].shape == (7, 16, 16, 3)
     assert plan.frames["front"].dtype == np.uint8
-    first = planner._process.pid
-    os.kill(first, signal.SIGKILL)  # while it has nothing to do
-    until(lambda: planner.answer() or planner.state is PlannerState.DEAD)
-    assert "exit code -9" in planner.error
-    planner.restart()
-    until(is_ready(planner), 60)
-    assert planner.starts == 2 and planner._process.pid != first and planner.error == ""
     planner.ask(Request([Step(None, seen())], False))
     assert answer(planner).plan is None
 
 
-@pytest.mark.parametrize(
-    ("accident", "said"), [("raise", "ArithmeticError: a plan of nothing"), ("exit", "exit code 3")]
-)
-def test_a_planner_that_fails_says_why(started, accident, said):
-    planner = started(toy.failing, accident, 1)
+@pytest.mark.slow  # two processes that load torch
+def test_a_process_that_ends_says_how_and_is_started_anew(started):
+    planner = started(toy.failing, "exit", 1, kind=PlannerProcess)
     until(is_ready(planner), 60)
+    first = planner._process.pid
     planner.ask(Request([Step(None, seen())], True))
     assert answer(planner) is None
-    assert said in planner.error
+    assert "exit code 3" in planner.error
+    planner.restart()
+    until(is_ready(planner), 60)
+    assert planner.starts == 2 and planner._process.pid != first and planner.error == ""
+    os.kill(planner._process.pid, signal.SIGKILL)  # while it has nothing to do
+    until(lambda: planner.answer() or planner.state is PlannerState.DEAD)
+    assert "exit code -9" in planner.error
+
+
+def test_a_planner_that_fails_says_why(started):
+    planner = started(toy.failing, "raise", 1)
+    until(is_ready(planner))
+    planner.ask(Request([Step(None, seen())], True))
+    assert answer(planner) is None
+    assert planner.error == "ArithmeticError: a plan of nothing"
 
 
 def refuse():
@@ -126,6 +132,7 @@ def test_a_planner_that_is_killed_leaves_the_arm_at_rest_and_another_takes_over(
     ]  # fmt: skip
 
 
+@pytest.mark.slow  # two processes that load torch
 def test_a_planner_that_hangs_leaves_the_arm_at_rest_and_is_replaced():
     arm = LiveArm()
     planner = PlannerProcess(toy.going_astray, (0.2, 0.0, 1.0))

@@ -32,6 +32,24 @@ def test_an_expert_at_work_is_where_it_is_and_touches_nothing(twin, env):
         assert distance > 0.01
 
 
+def test_it_tells_what_the_environment_tells_of_the_arm(twin, env):
+    expert, port = Expert(env), JointPort(env)
+    step = env.reset(seed=7)
+    while not step.last():
+        told = twin.proprio(*port.state(), port.effort())
+        assert told.dtype == np.float32
+        np.testing.assert_allclose(told, step.observation["proprio"], atol=1e-5)
+        step = env.step(expert.act())
+
+
+def test_what_it_tells_is_within_the_bounds_of_the_observation(twin, env):
+    spec, q = env.observation_spec()["proprio"], np.zeros(8)
+    for sign in (-10.0, 10.0):
+        told = twin.proprio(q, np.full(8, sign), np.full(8, sign))
+        spec.validate(told)
+        assert told[7:14] == pytest.approx(np.sign(sign) * env.physics.scene.arm.joint_velocity)
+
+
 def test_it_aims_where_the_environment_aims(twin, env):
     port = JointPort(env)
     step = env.reset(seed=5)

@@ -154,8 +154,8 @@ def fill(message: Message, make: Callable[..., Any], *, octets: Callable[[bytes]
     return make(message.ros, data=message.data)
 
 
-def read(kind: type[Message], sent: Any) -> Message:
-    """Plain data of what some middleware delivered; ValueError where it cannot be read."""
+def read(kind: type[Any], sent: Any) -> Any:
+    """Plain data of that kind of what some middleware delivered; ValueError where it cannot be read."""
     if kind is JointState:
         return JointState(
             seconds(sent.header.stamp),
