@@ -89,6 +89,11 @@ class PlannerProcess:
         self.state, self._asked_s = PlannerState.BUSY, time.monotonic()
 
     @property
+    def pid(self) -> int | None:
+        """Of the process, where there is one."""
+        return getattr(self._process, "pid", None)
+
+    @property
     def busy_s(self) -> float:
         """For how long it has been busy; 0 where it is not."""
         return time.monotonic() - self._asked_s if self.state is PlannerState.BUSY else 0.0
