@@ -130,9 +130,7 @@ def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-def _without_ros_args(
-    schema: type, arguments: Sequence[str]
-) -> tuple[Sequence[str], list[str]]:
+def _without_ros_args(schema: type, arguments: Sequence[str]) -> tuple[Sequence[str], list[str]]:
     """Arguments of ours, and those from ``--ros-args`` on to ``--`` or the end, for a script that has a
     ``ros_args``: ROS's own tools add them to every node's command line."""
     fields = {field.name for field in dataclasses.fields(schema)}

@@ -107,7 +107,9 @@ class RunBridge:
 
 
 def main(config: RunBridge) -> None:
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True)
+    logging.basicConfig(
+        format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True
+    )
     if config.episodes < 0:
         raise UserError(f"episodes is {config.episodes}: give 0 or more.")
     config = with_mode(config)
@@ -187,9 +189,7 @@ def assembled(config: RunBridge, trained: Trained, link: Link, node: Any) -> Bri
     if config.arm.kind == "sim":
         arm_config = RosArmConfig(limits=config.arm.limits, node=NODE, rate_hz=SIMULATED_HZ)
     goal = None if config.goal is None else np.array(config.goal, np.float32)
-    arm = kind(
-        arm_config, joints, trained.spec.observation, senses, goal=goal, link=LentLink(link)
-    )
+    arm = kind(arm_config, joints, trained.spec.observation, senses, goal=goal, link=LentLink(link))
     # Another twin for the dispatcher's thread: a model's state is not shared.
     body = Twin()
     commander = Twin().commander(actions.names, arm.spec.position_low, arm.spec.position_high)
@@ -398,7 +398,9 @@ def report(
         "planner": dataclasses.asdict(config.planner) | {"proposals": agents.ALL_PROPOSALS},
         "arm": config.arm.kind,
         "mode": config.dispatch.mode,
-        "dispatch": [{"seed": r.seed, **t.to_dict()} for r, t in zip(results, tallies, strict=True)],
+        "dispatch": [
+            {"seed": r.seed, **t.to_dict()} for r, t in zip(results, tallies, strict=True)
+        ],
     }
     return plain(row)  # type: ignore[no-any-return]
 

@@ -108,9 +108,7 @@ def rig(config: Faults) -> Iterator[Rig]:
     joints = JointPort(env)
     env.close()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(
-            started("arm_server.py", f"link={config.link}", f"seed={config.seed}")
-        )
+        stack.enter_context(started("arm_server.py", f"link={config.link}", f"seed={config.seed}"))
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         other = functools.partial(
             start, "bridge.py", f"arm={config.link}", "mode=auto", "record=false",

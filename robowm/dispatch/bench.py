@@ -54,7 +54,7 @@ class Bench:
         while not (self._link.listeners("robowm/episode") and self._state):
             if time.monotonic() > deadline:
                 raise UserError(
-                    f"nobody lays episodes out at robowm/episode: start scripts/arm_server.py, or "
+                    "nobody lays episodes out at robowm/episode: start scripts/arm_server.py, or "
                     "leave `episodes` away with a real arm."
                 )
             time.sleep(POLL_S)

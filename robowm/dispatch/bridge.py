@@ -44,7 +44,14 @@ from robowm.dispatch.pilot import Commander
 from robowm.dispatch.planner import PlannerProcess, PlannerState
 from robowm.dispatch.recording import Recorder
 from robowm.dispatch.records import (
-    Event, Frames, Judged, Kind, Listener, Planned, Record, plain,
+    Event,
+    Frames,
+    Judged,
+    Kind,
+    Listener,
+    Planned,
+    Record,
+    plain,
 )  # fmt: skip
 from robowm.dispatch.safety import SafetyGate
 from robowm.dispatch.status import Mode, State
@@ -367,7 +374,11 @@ class Bridge:
         if isinstance(record, Planned):
             self._planned = record
         planned = self._planned
-        if isinstance(record, Judged) and planned is not None and self._dispatch.mode != Mode.CONFIRM:
+        if (
+            isinstance(record, Judged)
+            and planned is not None
+            and self._dispatch.mode != Mode.CONFIRM
+        ):
             if record.chunk.plan_id != planned.plan_id:
                 return
             said = {

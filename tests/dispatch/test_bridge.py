@@ -114,7 +114,7 @@ def test_a_plan_is_told_with_what_is_needed_to_judge_it():
 
 
 def test_confirm_sends_what_is_approved_and_nothing_else():
-    with bridging(mode="confirm") as (bridge, operator, arm):
+    with bridging(mode="confirm") as (_bridge, operator, arm):
         operator.call("start")
         first = until(operator.plans)[0]["plan_id"]
         operator.approve("plan-99999")
@@ -149,7 +149,7 @@ def test_shadow_tells_plans_and_sends_nothing():
 
 
 def test_the_emergency_stop_is_latched_until_it_is_reset():
-    with bridging(mode="auto") as (bridge, operator, arm):
+    with bridging(mode="auto") as (_bridge, operator, arm):
         operator.call("start")
         until(lambda: arm.speed > 0.05)
         assert operator.call("estop")[0]

@@ -45,7 +45,7 @@ def test_some_are_lost_the_same_for_the_same_seed():
         with faulty(drop=0.3, seed=5) as (publish, heard, link):
             for number in range(200):
                 publish(number)
-            until(lambda: len(heard) == 200 - link.counts["drop"])  # noqa: B023
+            until(lambda: len(heard) == 200 - link.counts["drop"])
             lost.append(set(range(200)) - set(heard))
     assert lost[0] == lost[1] and 30 < len(lost[0]) < 90
 

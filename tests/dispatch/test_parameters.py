@@ -41,7 +41,9 @@ class Config:
 
 def test_they_have_short_names_and_plain_values():
     found = parameters(Config())
-    assert {"mode", "dt", "rate_hz", "horizon", "joint_names", "stale_s", "cmd_timeout_s"} <= set(found)
+    assert {"mode", "dt", "rate_hz", "horizon", "joint_names", "stale_s", "cmd_timeout_s"} <= set(
+        found
+    )
     assert found["stale_s"] == pytest.approx(0.05)
     assert found["topics.joint_states"] == "joint_states"
     assert found["limits.workspace_low"] == [0.25, -0.32, 0.0]

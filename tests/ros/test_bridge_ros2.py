@@ -120,7 +120,7 @@ def test_a_lifecycle_client_takes_it_through_its_states(client):
 
 def test_what_is_not_safe_is_refused_and_told(client):
     arm = LiveArm()
-    with node(arm=arm) as (bridge, _):
+    with node(arm=arm) as (_bridge, _):
         assert client.change("configure")
         assert arm.send(towards(arm, *[(0.001, 0.0, 0.0)] * 400)).accepted
         until(lambda: arm.observe().dq[0] > 0.08)
@@ -130,7 +130,7 @@ def test_what_is_not_safe_is_refused_and_told(client):
 
 
 def test_what_breaks_holds_the_arm(client, monkeypatch):
-    with node() as (bridge, arm):
+    with node() as (_bridge, arm):
         assert client.change("configure")
 
         def broken():
@@ -159,7 +159,7 @@ def test_services_and_status_are_ros_2s_own(client):
     from std_msgs.msg import String
 
     heard = []
-    with node(mode="confirm") as (bridge, arm):
+    with node(mode="confirm") as (_bridge, arm):
         client.node.create_subscription(String, "/robowm_bridge/status", heard.append, 10)
         assert client.trigger("/robowm_bridge/start")[0]
         assert client.trigger("/robowm_bridge/approve")[0] or until(
@@ -239,5 +239,3 @@ def test_remappings_are_told_to_the_node_of_the_topics():
         "--ros-args", "-r", "/a/joint_states:=js", "-r", "/a/bridge/plan:=/p", "-r", "/a/goal:=g",
     ]  # fmt: skip
     assert remappings(["--ros-args", "-p", "x:=1"], "bridge", "/a") == []
-
-

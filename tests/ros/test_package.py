@@ -130,7 +130,9 @@ def test_the_launch_file_starts_the_node_with_its_arguments(monkeypatch):
     made = runpy.run_path(str(PACKAGE / "launch/bridge.launch.py"))["generate_launch_description"]()
     *declared, node = made.given[0]
     names = [argument.given[0] for argument in declared]
-    assert {"namespace", "params_file", "checkpoint", "mode", "joint_states", "command"} <= set(names)
+    assert {"namespace", "params_file", "checkpoint", "mode", "joint_states", "command"} <= set(
+        names
+    )
     default = {a.given[0]: a.named["default_value"] for a in declared}
     assert default["mode"] == "confirm"  # nothing moves by itself
     assert (PACKAGE / "config" / f"{default['arm']}.yaml") in FILES

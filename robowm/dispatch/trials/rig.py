@@ -86,8 +86,12 @@ class Witness:
 
     def rest_after(self, begin_s: float, timeout_s: float = 5.0) -> float:
         """How long after that monotonic time the arm came to rest, and stayed."""
-        until(lambda: self.seen and self.seen[-1].time_s > begin_s + timeout_s, 20.0, "a joint state")
-        moving = [s.time_s for s in self.seen if s.time_s > begin_s and np.abs(s.dq[:-1]).max() > REST]
+        until(
+            lambda: self.seen and self.seen[-1].time_s > begin_s + timeout_s, 20.0, "a joint state"
+        )
+        moving = [
+            s.time_s for s in self.seen if s.time_s > begin_s and np.abs(s.dq[:-1]).max() > REST
+        ]
         last_s = max(moving, default=begin_s)
         require(last_s < begin_s + timeout_s - 0.1, f"the arm still moves after {timeout_s:g} s")
         return last_s - begin_s

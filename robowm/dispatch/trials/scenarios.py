@@ -192,7 +192,9 @@ def limit_violation(rig: Rig) -> Measured:
 def collision_course(rig: Rig) -> Measured:
     """The planner wants into the table, and the workspace does not forbid it."""
     low, high = rig.limits.workspace_low, rig.limits.workspace_high
-    deep = dataclasses.replace(rig.limits, workspace_low=(low[0], low[1], -0.3), workspace_high=high)
+    deep = dataclasses.replace(
+        rig.limits, workspace_low=(low[0], low[1], -0.3), workspace_high=high
+    )
     with rig.bridge("down", limits=deep) as bridge:
         blocked = _blocked(rig, bridge, "brings together")
     rig.check_safe(deep)
@@ -229,7 +231,7 @@ def confirm(rig: Rig) -> Measured:
         rig.approve(first)
         time.sleep(0.5)
         require(not rig.witness.told, "something was sent that nobody approved in time")
-    with offering(rig, approval_s=20.0) as (bridge, offered):
+    with offering(rig, approval_s=20.0) as (_bridge, offered):
         require(not rig.witness.told, "something was sent that nobody approved")
         rig.approve("plan-99999")
         time.sleep(0.3)

@@ -59,7 +59,9 @@ class FaultyLink:
         self.counts: collections.Counter[str] = collections.Counter()
         self._random = random.Random(config.seed)
         self._number = itertools.count()
-        self._late: list[tuple[float, int, Callable[[], None]]] = []  # due, number, what is to be done
+        self._late: list[
+            tuple[float, int, Callable[[], None]]
+        ] = []  # due, number, what is to be done
         self._changed = threading.Condition()
         self._ended = False
         self._thread: threading.Thread | None = None
@@ -94,7 +96,9 @@ class FaultyLink:
             if drop:
                 return
             if again:
-                self._send(publish, message, config.delay_s + self._random.random() * config.again_s)
+                self._send(
+                    publish, message, config.delay_s + self._random.random() * config.again_s
+                )
             self._send(publish, message, config.delay_s + (config.again_s if later else 0.0))
 
         return spoiled
