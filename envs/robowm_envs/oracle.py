@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -33,32 +33,6 @@ CLEAR_M = 0.006  # with no more than this left, a refusal is no surprise
 CLEAR = 0.01  # the same, of other limits as shares of them
 
 
-class Limits(Protocol):
-    """An arm's, as ``robowm.dispatch.arm.ArmSpec`` has them."""
-
-    joints: tuple[str, ...]
-    position_low: tuple[float, ...]
-    position_high: tuple[float, ...]
-    velocity: tuple[float, ...]
-    acceleration: tuple[float, ...]
-    jerk: tuple[float, ...]
-    workspace_low: tuple[float, float, float]
-    workspace_high: tuple[float, float, float]
-    rate_hz: float
-    servo_hz: float
-    force_n: float
-
-
-class Rules(Protocol):
-    """What else is promised, as ``robowm.dispatch.safety.SafetyConfig`` has it."""
-
-    stale_periods: float
-    fresh_periods: float
-    tracking_tolerance: float
-    rest_speed: float
-    max_duration_s: float
-
-
 TOLERANCES = {
     "velocity": SHARE, "acceleration": SHARE, "jerk": SHARE, "position": POSITION_RAD, "tracking": 1e-6,
     "force": FORCE_N, "workspace": 1e-6, "order": TIME_S, "future": TIME_S, "duration": 1e-6,
@@ -73,10 +47,14 @@ ROOM = {
 class Oracle:
     """Knows what an arm follows, as it is told, and judges what it shall follow next.
 
-    Chunks and observations are those of ``robowm.dispatch.arm``. ``fork`` gives one that goes on alone.
+    Chunks and observations are those of ``robowm.dispatch.arm``, which is not known here.
+
+    Args:
+      limits: an ``ArmSpec`` of the same: joints, limits, workspace, rates.
+      rules: a ``SafetyConfig`` of the gate's: the rest of what is promised.
     """
 
-    def __init__(self, limits: Limits, rules: Rules, arm: str = "panda"):
+    def __init__(self, limits: Any, rules: Any, arm: str = "panda"):
         self._limits, self._rules = limits, rules
         self._low, self._high = np.array(limits.position_low), np.array(limits.position_high)
         self._fastest = np.array(limits.velocity)
@@ -88,6 +66,7 @@ class Oracle:
         self._stale = False
 
     def fork(self) -> Oracle:
+        """One that goes on alone."""
         return copy.copy(self)  # what changes is replaced, never changed in place
 
     @property
