@@ -87,9 +87,8 @@ class Oracle:
         lengths = (ends - starts)[piece]
         u = (offsets - starts[piece]) / np.where(lengths > 0, lengths, 1.0)
         u = np.minimum(np.maximum(u, 0.0), 1.0)[..., None]
-        a, b, c, d = (
-            np.stack([polygon[i] for _, _, polygon in self._track])[piece] for i in range(4)
-        )
+        polygons = np.array([polygon for _, _, polygon in self._track])[piece]
+        a, b, c, d = (polygons[..., i, :] for i in range(4))
         ab, bc, cd = a + u * (b - a), b + u * (c - b), c + u * (d - c)
         abc, bcd = ab + u * (bc - ab), bc + u * (cd - bc)
         return abc + u * (bcd - abc)
