@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import datetime
+import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,7 @@ def account(run: Run) -> dict[str, Any]:
     planned, judged, sent = _all(records, Planned), _all(records, Judged), _all(records, Sent)
     stamps = [r.stamp_s for r in observed if math.isfinite(r.stamp_s)]
     begin_s, end_s = min(stamps, default=0.0), max(stamps, default=0.0)
-    refusals = [reason for r in judged for reason in r.decision.reasons]
-    refusals += [r.receipt.reason for r in sent if not r.receipt.accepted]
+    refusals = collections.Counter(_refusals(judged, sent))
     events = _all(records, Event)
     counted = collections.Counter(event.kind for event in events)
     tracking = tracking_errors(records)
@@ -63,7 +63,10 @@ def account(run: Run) -> dict[str, Any]:
             "refused": sum(not r.decision.accepted for r in judged),
             "sent": len(sent),
             "followed": sum(r.receipt.accepted for r in sent),
-            "refusals": dict(collections.Counter(map(_kind, refusals)).most_common()),
+            "refusals": [
+                {"by": by, "reason": reason, "times": times}
+                for (by, reason), times in refusals.most_common()
+            ],
             "events": {kind.value: count for kind, count in counted.most_common()},
             "success": [success_of(result) for result in results_of(records).values()],
             "results": {str(episode): r for episode, r in results_of(records).items()},
@@ -110,8 +113,8 @@ def account(run: Run) -> dict[str, Any]:
 def tracking_errors(records: Sequence[Record]) -> tuple[Floats, Floats]:
     """Stamps [K] and how far every joint was from where it was commanded, [K, N]; rad, or m for a gripper.
 
-    Commanded is the trajectory that the arm follows from when a chunk is sent. From a hold on until the
-    next chunk it is not known, for the arm brakes on its own.
+    Commanded is the trajectory that the arm follows from when a chunk is sent. From a refusal or a hold on
+    until the next chunk it is not known, for the arm brakes on its own.
     """
     following: Trajectory | None = None
     newest: Observed | None = None
@@ -123,12 +126,20 @@ def tracking_errors(records: Sequence[Record]) -> tuple[Floats, Floats]:
                 stamps.append(record.stamp_s)
                 errors.append(np.abs(record.observation.q - following.at(record.stamp_s)[0]))
         elif isinstance(record, Sent) and record.receipt.accepted and newest is not None:
-            before = following or Trajectory.rest(record.stamp_s, newest.observation.q)
-            following = before.then(record.chunk, record.stamp_s)
-        elif isinstance(record, Event) and record.kind in (Kind.HOLD, Kind.ESTOP, Kind.EPISODE):
+            now_s = record.stamp_s + newest.observation.age_s
+            before = following or Trajectory.rest(now_s, newest.observation.q)
+            following = before.then(record.chunk, now_s)
+        elif _stops(record):
             following = None
     joints = len(newest.observation.q) if newest else 0
     return np.array(stamps), np.array(errors).reshape(len(errors), joints)
+
+
+def _stops(record: Record) -> bool:
+    """Whether the arm brakes, by itself, from here on."""
+    if isinstance(record, Judged):
+        return not (record.decision.accepted or record.preview)
+    return isinstance(record, Event) and record.kind in (Kind.HOLD, Kind.ESTOP, Kind.EPISODE)
 
 
 def plan_kept(records: Sequence[Record]) -> list[float | None]:
@@ -161,8 +172,15 @@ def _all(records: Sequence[Record], kind: type) -> list[Any]:
     return [record for record in records if isinstance(record, kind)]
 
 
-def _kind(reason: str) -> str:
-    return _NUMBER.sub("…", reason)
+def _refusals(judged: Sequence[Judged], sent: Sequence[Sent]) -> Iterator[tuple[str, str]]:
+    """By what, and why, in words without numbers."""
+    for record in judged:
+        decision = record.decision
+        for by, reason in itertools.zip_longest(decision.broken, decision.reasons, fillvalue=""):
+            yield by, _NUMBER.sub("…", reason)
+    for one in sent:
+        if not one.receipt.accepted:
+            yield "the arm", _NUMBER.sub("…", one.receipt.reason)
 
 
 def _spread(values: Iterable[float]) -> dict[str, float] | None:

@@ -190,7 +190,7 @@ class Decoder:
             wall_s,
             _number(data["stamp_s"]),
             self._chunk(data["chunk"]),
-            Decision(tuple(map(str, data["reasons"])), margins),
+            Decision(_words(data["reasons"]), margins, _words(data["broken"])),
             int(data["first"]),
             int(data["actions"]),
             bool(data["preview"]),
@@ -272,6 +272,10 @@ def _number(value: Any) -> float:
 
 def _numbers(values: Any, dtype: Any) -> NDArray[Any]:
     return np.array(values, dtype)  # None becomes NaN
+
+
+def _words(values: Any) -> tuple[str, ...]:
+    return tuple(map(str, values))
 
 
 def _maybe(kind: Any, value: Any) -> Any:

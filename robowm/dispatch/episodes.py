@@ -15,6 +15,7 @@ from robowm.dispatch.bag import Run
 from robowm.dispatch.records import Event, Executed, Kind, Observed, Record
 from robowm.spec import TaskSpec
 
+SHADOW = "shadow"  # the message of a mode
 NAN = np.float32(np.nan)
 Arrays = dict[str, Array]
 Seen = tuple[float, Arrays]  # stamp and arrays
@@ -25,17 +26,21 @@ def episodes_of(run: Run) -> list[Episode]:
 
     Nobody measures an object's pose or a reward beside a real arm: these are NaN, as is success but for
     the end of an episode that was told its result. The actions of one that succeeded are labels to
-    imitate. An episode whose end is not known is broken off.
+    imitate. An episode whose end is not known is broken off. Of a run in ``shadow`` nothing is made: what
+    moves the arm there is not recorded.
     """
     seen: dict[int, dict[int, Seen]] = {}
     ends_s: dict[int, float] = {}
     done: dict[int, dict[int, Floats]] = {}
+    shadow = False
     for record in run.records:
-        if isinstance(record, Observed) and record.step is not None:
+        if isinstance(record, Event) and record.kind is Kind.MODE:
+            shadow = record.message == SHADOW
+        elif isinstance(record, Observed) and record.step is not None:
             ends_s[record.episode] = record.stamp_s
             if arrays := _complete(record, run.spec):
                 seen.setdefault(record.episode, {})[record.step] = record.stamp_s, arrays
-        elif isinstance(record, Executed):
+        elif isinstance(record, Executed) and not shadow:
             done.setdefault(record.episode, {})[record.step] = record.action
     results = results_of(run.records)
     found: list[Episode] = []

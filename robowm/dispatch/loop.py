@@ -17,7 +17,7 @@ import numpy as np
 from robowm.dispatch.arm import Arm, ArmObservation, ArmState, Chunk, Observation, Receipt
 from robowm.dispatch.pilot import Commander, Pilot
 from robowm.dispatch.plan_facts import plan_facts
-from robowm.dispatch.records import Event, Executed, Kind, Listener, Observed, Planned, plain
+from robowm.dispatch.records import Executed, Listener, Observed, Planned, plain
 from robowm.dispatch.safety import Decision, SafetyGate
 from robowm.errors import UserError
 from robowm.planning.protocol import Plan
@@ -197,7 +197,6 @@ def run(
             refused, executed = refused + 1, still
             logger.warning("step %d was not sent: %s", index, outcome.reason)
             pilot.hold(observation)
-            tell(Event(time.time(), now_s, Kind.HOLD, outcome.reason, plan_id))
         committed.append(executed)
         done = committed.popleft()
         agent.executed(done)

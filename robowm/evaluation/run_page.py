@@ -79,11 +79,11 @@ def run_page(
             "the largest difference in an action's range of -1 to 1, in the mean. Later plans may know better.",
         )
     if decisions["time_s"]:
-        refusals = [[why, count] for why, count in data["refusals"].items()]
+        refusals = [[r["reason"], r["by"], r["times"]] for r in data["refusals"]]
         page.section(
             "The safety gate",
             report.plot(_margins(decisions, data["duration_s"])),
-            report.table(["refused", "times"], refusals) if refusals else "",
+            report.table(["refused because", "by", "times"], refusals) if refusals else "",
             note="What is left to each limit, as a share of it: 1 far from it, 0 at it, below 0 past it. "
             "Red lines are refusals.",
         )

@@ -64,6 +64,7 @@ def record(folder, told, **settings):
 
 def check_same(ours, theirs):
     """The same values, to the bit, whatever the objects."""
+    ours = ours.item() if isinstance(ours, np.generic) else ours
     assert type(ours) is type(theirs)
     if isinstance(ours, np.ndarray):
         assert ours.dtype == theirs.dtype

@@ -94,7 +94,10 @@ def chunks(draw):
 
 
 decisions = st.builds(
-    Decision, st.lists(words, max_size=2).map(tuple), st.dictionaries(words, numbers, max_size=3)
+    Decision,
+    st.lists(words, max_size=2).map(tuple),
+    st.dictionaries(words, numbers, max_size=3),
+    st.lists(words, max_size=2).map(tuple),
 )
 receipts = st.builds(Receipt, st.booleans(), words, counts)
 told = st.one_of(

@@ -107,6 +107,17 @@ def test_an_action_that_was_never_done_is_none():
     assert len(episode) == 2 and sum(isinstance(record, Executed) for record in told) == 3
 
 
+def test_of_a_shadow_nothing_is_learned():
+    """The agent was told that the arm stands still; somebody else moved it."""
+    told = recorded.records()
+    told[24:24] = [Event(0.0, 0.5, Kind.MODE, "shadow")]
+    told[60:60] = [Event(0.0, 1.0, Kind.MODE, "auto")]
+    episodes = episodes_of(run_of(told))
+    assert len(episodes) == 2 and sum(map(len, episodes)) < 15
+    told[0:0] = [Event(0.0, 0.0, Kind.MODE, "shadow")]
+    assert len(episodes_of(run_of(told[:60]))) == 0
+
+
 def test_nothing_seen_is_no_episode():
     assert episodes_of(run_of([])) == []
 
@@ -131,9 +142,10 @@ def test_refusals_are_counted_by_what_they_say():
     start = recorded.records(max_steps=1)[0].observation.q[0]
     told = recorded.records(workspace_high=(start + 0.06, 1.0, 1.0))
     data = account(run_of(told))
-    assert data["refused"] == 5 and data["events"]["hold"] == 5
-    ((why, count),) = data["refusals"].items()
-    assert count == 5 and why.startswith("the tool leaves the workspace")
+    assert data["refused"] == 5 and data["followed"] == 2
+    (refusal,) = data["refusals"]
+    assert refusal["by"] == "workspace" and refusal["times"] == 5
+    assert refusal["reason"].startswith("the tool leaves the workspace (…, …, …)")
 
 
 def test_tracking_is_held_against_what_the_arm_was_told():

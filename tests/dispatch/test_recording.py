@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 
 from robowm.dispatch import recording
+from robowm.dispatch.account import account
 from robowm.dispatch.bag import messages, read_run
+from robowm.dispatch.episodes import episodes_of
 from robowm.dispatch.recording import Recorder, RecorderConfig
-from robowm.dispatch.records import Event, Kind, Observed, Sent
+from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
 from robowm.errors import UserError
 from tests.dispatch import recorded
+from tests.dispatch.live import LiveArm, dispatching, until
 from tests.dispatch.recorded import ARM, SPEC, check_same
 
 ROOT = Path(__file__).parents[2]
@@ -219,6 +222,26 @@ def test_without_rosbags_the_line_that_installs_it_is_said(tmp_path, monkeypatch
 def test_limits_that_cannot_be_meant(name, value):
     with pytest.raises(UserError, match=name):
         RecorderConfig(**{name: value})
+
+
+def test_a_dispatcher_in_real_time_is_recorded(tmp_path):
+    arm = LiveArm()
+    with Recorder(tmp_path / "run", SPEC, arm.spec) as recorder, dispatching(arm=arm) as dispatcher:
+        dispatcher.listen(recorder)
+        until(lambda: dispatcher.status().sent >= 5)
+        dispatcher.estop()
+        until(lambda: any(r.kind is Kind.ESTOP for r in dispatcher.records if type(r) is Event))
+    run = read_run(recorder.path)
+    told = dispatcher.records[-len(run.records) :]  # the recorder came a moment later
+    for ours, theirs in zip(told, run.records, strict=True):
+        check_same({**vars(ours), "wall_s": 0.0}, {**vars(theirs), "wall_s": 0.0})
+    assert {type(r) for r in run.records} == {Observed, Planned, Judged, Sent, Executed, Event}
+    data = account(run)
+    assert data["followed"] >= 4 and data["events"]["estop"] == 1
+    assert data["tracking"]["slide_x"]["largest"] < 0.05
+    episode = max(episodes_of(run), key=len)
+    episode.check(SPEC)
+    assert len(episode) >= 2 and episode.info["broken_off"]
 
 
 # ---------------------------------------------------------------------- killed
