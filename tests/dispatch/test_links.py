@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import uuid
@@ -307,8 +308,24 @@ def test_counting_listeners(pair, topic):
     sender, receiver = pair
     assert sender.listeners(topic) == 0
     end = receiver.subscribe(topic, Text, lambda _: None, QoS.STATUS)
-    receiver.subscribe(topic, Text, lambda _: None, QoS.SENSOR)
-    assert until(lambda: sender.listeners(topic) >= 1)
+    assert until(lambda: sender.listeners(topic) == 1)
     end()
+    assert until(lambda: sender.listeners(topic) == 0)
+    receiver.subscribe(topic, Text, lambda _: None, QoS.SENSOR)
+    assert until(lambda: sender.listeners(topic) == 1)
     receiver.close()
     assert until(lambda: sender.listeners(topic) == 0)
+
+
+@pytest.mark.parametrize(
+    "kind, module, line",
+    [("ros2", "rclpy", "make ros-kilted"), ("ros1", "rospy", "make ros-1"),
+     ("dds", "cyclonedds.builtin", "pip install 'robowm[dds]'")],
+)  # fmt: skip
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    monkeypatch, kind, module, line
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError) as error:
+        LINKS[kind]("nobody").open()
+    assert line in str(error.value) and error.value.exit_code == 2
