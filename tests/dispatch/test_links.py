@@ -71,15 +71,6 @@ def topic():
     return f"/test_{uuid.uuid4().hex[:12]}"
 
 
-def connected(sender, receiver, topic, kind, qos, heard):
-    """A publisher whose messages come to ``heard``."""
-    publish = sender.publisher(topic, kind, qos)
-    end = receiver.subscribe(topic, kind, heard, qos)
-    assert until(lambda: sender.listeners(topic) == 1), "nobody was discovered"
-    time.sleep(0.3)  # both ends have to know of each other, and only one can be asked
-    return publish, end
-
-
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 MESSAGES = [
     JointState(12.25, ("a", "b"), np.array([1.0, np.nan]), np.array([np.inf, 0.0])),
@@ -95,6 +86,27 @@ MESSAGES = [
     Text('{"plan": "größer"}'),
     Text(""),
 ]
+
+
+def connected(sender, receiver, topic, kind, qos, heard):
+    """A publisher whose messages come to ``heard``. Each end finds the other in its own time, and only
+    one can be asked: the first messages are trials."""
+    arrived, ready = threading.Event(), threading.Event()
+
+    def hear(message):
+        if ready.is_set():
+            heard(message)
+        else:
+            arrived.set()
+
+    publish = sender.publisher(topic, kind, qos)
+    end = receiver.subscribe(topic, kind, hear, qos)
+    trial = next(message for message in MESSAGES if type(message) is kind)
+    assert until(lambda: publish(trial) or arrived.wait(0.02)), "nobody was discovered"
+    assert sender.listeners(topic) == 1
+    time.sleep(0.1)  # for trials that are under way
+    ready.set()
+    return publish, end
 
 
 def same(a, b):

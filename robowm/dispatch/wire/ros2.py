@@ -1,7 +1,8 @@
 """ROS 2 through its own Python client, rclpy; tried with Kilted and Jazzy.
 
 Services are ROS 2's, and beside them two topics for callers without ROS (see
-:mod:`robowm.dispatch.wire.trigger`).
+:mod:`robowm.dispatch.wire.trigger`). They have a node of their own, ``<name>_services``: rclpy's executor
+of several threads, which a handler that itself calls needs, now and then delays messages by 300 ms.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from robowm.dispatch.wire.protocol import Answer, M, QoS, full_name
 from robowm.errors import UserError
 
 POLL_S = 0.005
+THREADS = 4  # for services that are under way at once
 
 
 class Ros2Link:
@@ -36,7 +38,9 @@ class Ros2Link:
         self._boxes: list[Mailbox] = []
         self._clients: dict[str, Any] = {}
         self._callers: dict[str, trigger.Caller] = {}
+        self._spinning: list[tuple[Any, Any, threading.Thread]] = []  # node, executor, its thread
         self._node: Any = None
+        self._services: Any = None
 
     def open(self) -> None:
         try:
@@ -55,29 +59,21 @@ class Ros2Link:
             domain_id=self._domain,
             signal_handler_options=SignalHandlerOptions.NO,
         )
-        self._node = rclpy.create_node(
-            self.name,
-            namespace=self.namespace,
-            context=self._context,
-            enable_rosout=False,
-            start_parameter_services=False,
-        )
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self._node)
-        self._thread = threading.Thread(target=self._spin, daemon=True, name=f"{self.name} rclpy")
-        self._thread.start()
+        self._node = self._join(self.name, SingleThreadedExecutor(context=self._context))
 
     def close(self) -> None:
         if self._node is None:
             return
-        node, self._node = self._node, None
-        self._executor.shutdown()
-        self._thread.join()
+        self._node = None
+        for node, executor, thread in self._spinning:
+            executor.shutdown()
+            thread.join()
+            node.destroy_node()
         for box in self._boxes:
             box.close()
-        node.destroy_node()
         self._context.try_shutdown()
-        self._boxes, self._clients, self._callers = [], {}, {}
+        self._services = None
+        self._spinning, self._boxes, self._clients, self._callers = [], [], {}, {}
 
     def publisher(self, topic: str, kind: type[M], qos: QoS) -> Callable[[M], None]:
         publisher = self._node.create_publisher(
@@ -117,24 +113,15 @@ class Ros2Link:
         return end
 
     def serve(self, name: str, handler: Callable[[], Answer]) -> None:
-        from rclpy.task import Future
+        from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
         from std_srvs.srv import Trigger
 
-        def work(future: Any) -> None:
-            future.set_result(trigger.answer_of(handler, name))
-            self._executor.wake()  # it does not watch futures while it waits for messages
-
-        # Off the executor's thread, so that a handler may itself call and messages still come in.
-        box = Mailbox(work, None, f"{self.name} serves {name}")
-        self._boxes.append(box)
-
-        async def answer(_: Any, response: Any) -> Any:
-            future = Future(executor=self._executor)
-            box.put(future)
-            response.success, response.message = await future
+        def answer(_: Any, response: Any) -> Any:
+            response.success, response.message = trigger.answer_of(handler, name)
             return response
 
-        self._node.create_service(Trigger, self._full(name), answer)
+        group = MutuallyExclusiveCallbackGroup()
+        self._service_node().create_service(Trigger, self._full(name), answer, callback_group=group)
         trigger.serve(self, name, handler)
 
     def call(self, name: str, timeout_s: float = 5.0) -> Answer:
@@ -142,7 +129,7 @@ class Ros2Link:
 
         deadline = time.monotonic() + timeout_s
         if name not in self._clients:
-            self._clients[name] = self._node.create_client(Trigger, self._full(name))
+            self._clients[name] = self._service_node().create_client(Trigger, self._full(name))
             self._callers[name] = trigger.Caller(self, name)
         client, caller = self._clients[name], self._callers[name]
         while not client.service_is_ready():
@@ -162,11 +149,36 @@ class Ros2Link:
     def listeners(self, topic: str) -> int:
         return self._node.count_subscribers(self._full(topic))
 
-    def _spin(self) -> None:
+    def _service_node(self) -> Any:
+        from rclpy.executors import MultiThreadedExecutor
+
+        if self._services is None:
+            executor = MultiThreadedExecutor(THREADS, context=self._context)
+            self._services = self._join(f"{self.name}_services", executor)
+        return self._services
+
+    def _join(self, name: str, executor: Any) -> Any:
+        """A node that the executor serves, on a thread of its own."""
+        import rclpy
         from rclpy.executors import ExternalShutdownException
 
-        with contextlib.suppress(ExternalShutdownException):
-            self._executor.spin()
+        node = rclpy.create_node(
+            name,
+            namespace=self.namespace,
+            context=self._context,
+            enable_rosout=False,
+            start_parameter_services=False,
+        )
+        executor.add_node(node)
+
+        def spin() -> None:
+            with contextlib.suppress(ExternalShutdownException):
+                executor.spin()
+
+        thread = threading.Thread(target=spin, daemon=True, name=f"{name} rclpy")
+        thread.start()
+        self._spinning.append((node, executor, thread))
+        return node
 
     def _full(self, name: str) -> str:
         return full_name(name, self.name, self.namespace)
