@@ -30,6 +30,7 @@ from robowm.dispatch.recording import Recorder
 from robowm.dispatch.records import Event, Kind, Listener, plain
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
 from robowm.dispatch.sim import SimArm, SimArmConfig
+from robowm.errors import UserError
 from robowm.evaluation import hindsight, plan_card
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.plan_card import Card, CardConfig
@@ -54,7 +55,7 @@ class Plan:
 
     checkpoint: str = MISSING
     planner: Any = MISSING
-    arm: SimArmConfig = field(default_factory=SimArmConfig)
+    arm: Any = MISSING
     safety: SafetyConfig = field(default_factory=SafetyConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     card: CardConfig = field(default_factory=CardConfig)
@@ -71,6 +72,11 @@ def main(config: Plan) -> None:
     from robowm_envs.joints import JointPort
     from robowm_envs.twin import Twin
 
+    if not isinstance(config.arm, SimArmConfig):
+        raise UserError(
+            f"arm={config.arm.kind} does not wait for a plan, as it is done here: use arm=sim, or "
+            "scripts/bridge.py."
+        )
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     trained = agents.load(config.checkpoint, config.device)

@@ -23,6 +23,7 @@ class StampClock:
         self.jumps = 0
         self._jump_s, self._needed, self._window_s = jump_s, steady, window_s
         self._stamp_s = -math.inf
+        self._difference_s = 0.0
         self._in_a_row = 0
         # (received, received - stamp), both growing: the first is the smallest difference in the window.
         self._smallest: collections.deque[tuple[float, float]] = collections.deque()
@@ -50,6 +51,7 @@ class StampClock:
         self._smallest.append((received_s, difference))
         while self._smallest[0][0] < received_s - self._window_s:
             self._smallest.popleft()
+        self._difference_s = self._smallest[0][1]
         return True
 
     @property
@@ -58,7 +60,7 @@ class StampClock:
 
     def now(self, monotonic_s: float) -> float:
         """What that clock shows when this machine's monotonic clock shows so much."""
-        return monotonic_s - self._smallest[0][1]
+        return monotonic_s - self._difference_s
 
     def age(self, stamp_s: float, monotonic_s: float) -> float:
         """Of what has that stamp; infinite while the clock is not steady."""

@@ -99,10 +99,10 @@ class Dispatcher:
         self._listeners = list(listeners)
         self._commanding = threading.Lock()
         self._pilot = Pilot(
-            arm, gate, commander, config.step_s, config.waypoint_s, self._tell, self._commanding
+            arm, gate, commander, config.step_s, config.waypoint_s, self.tell, self._commanding
         )
         self._steps = Steps(
-            switches, config.step_s, 0.5 / config.poll_hz, config.unseen_steps, self._tell
+            switches, config.step_s, 0.5 / config.poll_hz, config.unseen_steps, self.tell
         )
         self._driven = np.isfinite(np.array(arm.spec.velocity))
         self._mode, self._state, self._reason = Mode(config.mode), State.WAITING, ""
@@ -415,7 +415,7 @@ class Dispatcher:
         self._counts.plans += 1
         self._latencies.add(latency_s)
         plan, stamp_s = answer.plan, asked.observation.stamp_s
-        self._tell(
+        self.tell(
             Planned(
                 time.time(), stamp_s, asked.plan_id, asked.step, asked.lead_steps,
                 latency_s=latency_s, **vars(plan),
@@ -543,9 +543,9 @@ class Dispatcher:
 
     def _event(self, kind: Kind, message: str = "", plan_id: str = "") -> None:
         stamp_s = self._observation.stamp_s if self._observation is not None else math.nan
-        self._tell(Event(time.time(), stamp_s, kind, str(message), plan_id))
+        self.tell(Event(time.time(), stamp_s, kind, str(message), plan_id))
 
-    def _tell(self, record: Record) -> None:
+    def tell(self, record: Record) -> None:
         for listener in list(self._listeners):
             try:
                 listener(record)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 
 class Pacer:
@@ -70,3 +72,27 @@ class Every:
         late_s = now_s - self._next_s
         self._next_s = (now_s if late_s > self._period_s else self._next_s) + self._period_s
         return True
+
+
+@contextlib.contextmanager
+def realtime(priority: int) -> Iterator[bool]:
+    """Run this thread before all that are not in a hurry (SCHED_FIFO), where the system lets us.
+
+    Args:
+      priority: 1 to 99; 0 asks for nothing.
+
+    Yields:
+      Whether it is so. A user needs a limit ``rtprio`` or the capability CAP_SYS_NICE.
+    """
+    granted = False
+    if priority and hasattr(os, "SCHED_FIFO"):
+        with contextlib.suppress(PermissionError):
+            # What this thread starts is in no hurry.
+            policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+            os.sched_setscheduler(0, policy, os.sched_param(priority))
+            granted = True
+    try:
+        yield granted
+    finally:
+        if granted:
+            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))

@@ -212,7 +212,7 @@ class RosArm:
             self._link.subscribe(topics.joint_states, JointState, self._hear, QoS.SENSOR)
             for name, camera in self._cameras.items():
                 topic = self._camera_topic(name)
-                kind = CompressedImage if topic.endswith("/compressed") else Image
+                kind: Any = CompressedImage if topic.endswith("/compressed") else Image
                 self._link.subscribe(topic, kind, camera.hear, QoS.SENSOR)
             if topics.goal and GOAL in self._reads:
                 self._link.subscribe(topics.goal, Numbers, self._hear_goal, QoS.LATCHED)
@@ -242,7 +242,8 @@ class RosArm:
             self._stopping.join()
         with self._lock:
             self._stopping, self._connected = None, False
-            self._state = ArmState.DISCONNECTED
+            if self._state is not ArmState.STOPPED:
+                self._state = ArmState.DISCONNECTED
         self._link.close()
 
     def observe(self) -> ArmObservation:
@@ -268,8 +269,8 @@ class RosArm:
             if why := self._unfit(chunk):
                 return Receipt(False, why)
             now_s = self._now_s()
-            due_s = chunk.t0_s + chunk.dt_s * np.arange(1, len(chunk.q) + 1) - now_s
-            told_s = due_s - self._config.latency_s
+            due_s: Array = chunk.t0_s + chunk.dt_s * np.arange(1.0, len(chunk.q) + 1)
+            told_s = due_s - (now_s + self._config.latency_s)
             left = told_s > SOONEST_S
             if not left.any():
                 return Receipt(False, f"the chunk ended {now_s - chunk.end_s:.3f} s ago")
@@ -329,8 +330,14 @@ class RosArm:
             if self._zero_s is None:
                 self._zero_s = message.stamp_s
             stamp_s = message.stamp_s - self._zero_s
+            jumps, then_s = self.clock.jumps, self.clock.now(received_s)
             if not self.clock.hear(stamp_s, received_s):
                 return
+            if self.clock.jumps > jumps:
+                set_s = self.clock.now(received_s) - then_s
+                logger.warning("the arm's clock was set by %.3f s", set_s)
+                if self._path is not None:  # what was commanded goes on
+                    self._path = dataclasses.replace(self._path, time_s=self._path.time_s + set_s)
             before = self._measured
             if len(message.velocity) == len(message.names):
                 dq = message.velocity[order]

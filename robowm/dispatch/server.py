@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from robowm.dispatch.arm import Array
 from robowm.dispatch.faults import Faults
-from robowm.dispatch.pacing import Every, Pacer
+from robowm.dispatch.pacing import Every, Pacer, realtime
 from robowm.dispatch.trajectory_controller import ControllerConfig, TrajectoryController
 from robowm.dispatch.wire.messages import (
     CompressedImage,
@@ -94,12 +94,14 @@ class ServerConfig:
     rate_hz: of joint states.
     image_hz: of the pictures of each camera; 0 is none.
     compressed: pictures as JPEG too.
+    realtime_priority: of the loop, as of ros2_control's, where the system grants it; 0 is none.
     patience_s: by which the simulation may be late and make up for it; later, time is lost.
     """
 
     rate_hz: float = 125.0
     image_hz: float = 15.0
     compressed: bool = False
+    realtime_priority: int = 50
     patience_s: float = 0.1
 
     def __post_init__(self) -> None:
@@ -107,6 +109,10 @@ class ServerConfig:
             raise UserError(
                 f"server.rate_hz is {self.rate_hz}, image_hz {self.image_hz} and patience_s "
                 f"{self.patience_s}: give 1 to 1000 Hz, 0 to 120 Hz and a time above 0."
+            )
+        if not 0 <= self.realtime_priority <= 99:
+            raise UserError(
+                f"server.realtime_priority is {self.realtime_priority}: give 1 to 99, or 0 for none."
             )
 
 
@@ -141,6 +147,7 @@ class ArmServer:
         self._epoch_s = time.time() - time.monotonic()
         self._drive = (np.zeros(0), np.zeros(0))
         self._episode: dict[str, Any] = {}
+        self._realtime = False
         self._number, self._told_over, self._told_lost_s = 0, False, 0.0
         self._states_due, self._pictures_due = Every(config.rate_hz), Every(config.image_hz)
         self._status_due = Every(STATUS_HZ)
@@ -192,13 +199,14 @@ class ArmServer:
         period_s = self._arm.period_s
         self.pacer.start()
         try:
-            while not stopped():
-                for ahead in reversed(range(self.pacer.wait())):
-                    self._now_s = self.pacer.due_s - (ahead + 1) * period_s
-                    if ahead == 0:  # what came while turns were missed came now
-                        self._read_inbox()
-                    self._turn()
-                    if ahead == 0 and take is not None and self._pictures_due.due(self._now_s):
+            with realtime(self._config.realtime_priority) as self._realtime:
+                while not stopped():
+                    for ahead in reversed(range(self.pacer.wait())):
+                        self._now_s = self.pacer.due_s - (ahead + 1) * period_s
+                        if ahead == 0:  # what came while turns were missed came now
+                            self._read_inbox()
+                        self._turn()
+                    if take is not None and self._pictures_due.due(self._now_s):
                         take(self._stamp_s)
         finally:
             sys.setswitchinterval(switch_s)
@@ -252,6 +260,7 @@ class ArmServer:
             "last_rejection": controller.last_rejection,
             "aborts": controller.aborts,
             "last_abort": controller.last_abort,
+            "realtime": self._realtime,
             "turns": pacer.turns,
             "overruns": pacer.overruns,
             "worst_s": pacer.worst_s,

@@ -1,8 +1,11 @@
 """Turns in real time, by a clock of the test's."""
 
+import os
+import threading
+
 import pytest
 
-from robowm.dispatch.pacing import Every, Pacer
+from robowm.dispatch.pacing import Every, Pacer, realtime
 
 
 class Clock:
@@ -73,3 +76,26 @@ def test_after_a_pause_it_does_not_come_in_a_burst():
     every = Every(10.0)
     assert every.due(0.0) and every.due(3.0)
     assert not every.due(3.05) and every.due(3.1)
+
+
+def test_what_hurries_is_one_thread_for_a_while():
+    told = []
+
+    def hurry():
+        with realtime(10) as granted:
+            inside = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+            starts = threading.Thread(target=lambda: told.append(os.sched_getscheduler(0)))
+            starts.start()
+            starts.join()
+            told.append(inside == os.SCHED_FIFO if granted else inside == os.SCHED_OTHER)
+        told.append(os.sched_getscheduler(0))
+
+    thread = threading.Thread(target=hurry)
+    thread.start()
+    thread.join()
+    assert told == [os.SCHED_OTHER, True, os.SCHED_OTHER]
+
+
+def test_nothing_is_asked_for_where_there_is_no_hurry():
+    with realtime(0) as granted:
+        assert not granted and os.sched_getscheduler(0) == os.SCHED_OTHER

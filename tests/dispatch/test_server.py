@@ -201,10 +201,10 @@ def test_a_dead_driver_says_and_does_nothing_and_comes_back(client):
 def test_while_it_is_dead_trajectories_are_lost(client):
     q, accepted = client.state.position.copy(), client.fresh_status["accepted"]
     begin = len(client.heard["joint_states"]) - 1
-    client.fail(dead_s=1.0)
-    assert until(lambda: not another_comes(client, within_s=0.1))
+    client.fail(dead_s=1.5)
+    assert until(lambda: not another_comes(client, within_s=0.3))
     client.send([q + [0.3, 0, 0, 0, 0, 0, 0, 0]])
-    assert until(lambda: np.diff(stamps(client)[begin:]).max() > 0.9)
+    assert until(lambda: np.diff(stamps(client)[begin:]).max(initial=0.0) > 1.4)
     assert client.fresh_status["accepted"] == accepted
     assert abs(client.state.position[0] - q[0]) < 0.01
 
@@ -232,7 +232,7 @@ def test_the_clock_jumps_for_good(client):
     client.fail(clock_jump_s=30.0)
     assert until(lambda: np.diff(stamps(client)[begin:]).max(initial=0.0) > 29)
     client.fail(clock_jump_s=-30.0)
-    assert until(lambda: np.diff(stamps(client)[begin:]).min() < -29)
+    assert until(lambda: np.diff(stamps(client)[begin:]).min(initial=0.0) < -29)
 
 
 def test_a_fault_that_there_is_not_is_said(client, caplog):
