@@ -167,6 +167,24 @@ def load(path: str | Path, device: str = "auto") -> Trained:
     )
 
 
+def planning_agent(
+    path: str | Path,
+    planner: Any,
+    proposals: str = ALL_PROPOSALS,
+    device: str = "auto",
+    threads: int = 1,
+    seed: int = 0,
+) -> BeliefAgent:
+    """A planner from a checkpoint, for a process of its own: its arguments are plain data.
+
+    Args:
+      planner: the dataclass beside it.
+      threads: torch's, in this process.
+    """
+    torch.set_num_threads(threads)
+    return load(path, device).planner(planner, proposals, seed)
+
+
 def find(path: str | Path) -> checkpoint.Checkpoint:
     """A checkpoint by its folder or, where there is no such folder, by its name."""
     name = str(path)
@@ -182,20 +200,6 @@ def find(path: str | Path) -> checkpoint.Checkpoint:
             f"of {', '.join(known) or 'those in pretrained/, which is empty'}."
         )
     return pretrained.load(name)
-
-
-def planning_agent(
-    path: str, config: Any, device: str = "auto", threads: int = 1, seed: int = 0
-) -> BeliefAgent:
-    """A checkpoint's planner, for a process that does nothing but plan.
-
-    Args:
-      config: the dataclass beside a planner.
-      threads: torch's own, in this process.
-    """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    return load(path, device).planner(config, seed=seed)
 
 
 @dataclasses.dataclass(frozen=True)

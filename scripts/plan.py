@@ -56,7 +56,7 @@ class Plan:
 
     checkpoint: str = MISSING
     planner: Any = MISSING
-    arm: Any = field(default_factory=SimArmConfig)
+    arm: Any = MISSING
     safety: SafetyConfig = field(default_factory=SafetyConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     card: CardConfig = field(default_factory=CardConfig)
@@ -73,8 +73,11 @@ def main(config: Plan) -> None:
     from robowm_envs.joints import JointPort
     from robowm_envs.twin import Twin
 
-    if config.arm.kind != "sim":
-        raise UserError(f"arm={config.arm.kind} is driven by scripts/bridge.py: give arm=sim here.")
+    if not isinstance(config.arm, SimArmConfig):
+        raise UserError(
+            f"arm={config.arm.kind} does not wait for a plan, as it is done here: use arm=sim, or "
+            "scripts/bridge.py."
+        )
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     trained = agents.load(config.checkpoint, config.device)

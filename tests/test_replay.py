@@ -93,6 +93,14 @@ def test_a_run_that_was_refused_says_why(tmp_path):
     assert not (tmp_path / "out" / "data").exists()
 
 
+def test_a_run_whose_recorder_was_killed_says_so(tmp_path):
+    path = recorded.record(tmp_path / "run", recorded.records())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert call(f"bag={path.parent}", f"out={tmp_path / 'out'}", "episodes=true") == 0
+    assert "the recorder was killed" in (tmp_path / "out" / "replay.html").read_text()
+
+
 def test_a_run_of_nothing_has_a_page(tmp_path):
     path = recorded.record(tmp_path / "run", [])
     assert call(f"bag={path}", f"out={tmp_path / 'out'}", "episodes=true") == 0

@@ -172,8 +172,8 @@ def _reach(physics: Physics) -> np.ndarray:
         sliding = joints[model.jnt_type[joints] == mujoco.mjtJoint.mjJNT_SLIDE]
         offset += np.abs(model.jnt_range[sliding]).sum()
         reach[parent] = max(reach[parent], offset + reach[body])
-    joints = [model.joint(name).bodyid[0] for name in physics.scene.arm.joints]
-    return np.append(reach[joints], 0.5)
+    driven = [model.joint(name).bodyid[0] for name in physics.scene.arm.joints]
+    return np.append(reach[driven], 0.5)
 
 
 def _exclude_neighbours(spec: mujoco.MjSpec, model: mujoco.MjModel) -> None:

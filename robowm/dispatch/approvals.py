@@ -68,16 +68,15 @@ class Approvals:
     """Between a dispatcher, which offers, and an operator on any thread, who answers.
 
     Args:
-      shown: called with each card that is offered, on the dispatcher's thread: it returns soon.
       clock: monotonic seconds.
+
+    Attributes:
+      viewers: called with each card that is offered, on the dispatcher's thread: they return soon.
     """
 
-    def __init__(
-        self,
-        shown: Callable[[Card], None] | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ):
-        self._shown, self._clock = shown, clock
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self.viewers: list[Callable[[Card], None]] = []
         self._lock = threading.Lock()
         self._card: Card | None = None
         self._until_s = 0.0
@@ -94,8 +93,8 @@ class Approvals:
         with self._lock:
             self._card, self._verdict = card, None
             self._until_s = self._clock() + card.approval_s
-        if self._shown is not None:
-            self._shown(card)
+        for show in self.viewers:
+            show(card)
 
     def withdraw(self) -> None:
         """Nothing is offered any more."""

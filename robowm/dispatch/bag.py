@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from robowm.dispatch.bag_format import FORMAT, RECORDING, RUN, VERSION, Decoder
 from robowm.dispatch.records import (
     Executed,
@@ -83,7 +85,7 @@ def read_run(path: str | Path) -> Run:
                 records.append(record)
         if head is None:
             raise _foreign(path)
-        spec = TaskSpec.from_dict(head["spec"])
+        spec = _spec(path, head["spec"])
         joints = tuple(map(str, head["arm"]["joints"]))
         for record in records:
             _check_sizes(record, len(joints), spec.action.size)
@@ -167,6 +169,16 @@ def _check(path: Path, head: Any) -> None:
             f"{path} has format version {head['version']}, this robowm reads {VERSION}: use the robowm "
             "that recorded it."
         )
+
+
+def _spec(path: Path, data: Mapping[str, Any]) -> TaskSpec:
+    try:
+        spec = TaskSpec.from_dict(data)
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    for array in (*spec.observation.values(), *spec.privileged.values()):
+        np.empty((0, *array.shape), array.dtype)  # raises where there are no such arrays
+    return spec
 
 
 def _check_sizes(record: Record, joints: int, actions: int) -> None:

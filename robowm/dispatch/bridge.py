@@ -91,7 +91,7 @@ class Bridge:
     Args:
       planner: not started yet.
       switches: [A] as in ``ActionSpec.switch``.
-      listeners: told of each record, for as long as the bridge is active.
+      listeners: told of each record.
       record: makes the recorder of an activation; None keeps nothing.
       machine: what changes its state; None is one of its own.
     """
@@ -111,12 +111,21 @@ class Bridge:
         machine: Machine | None = None,
     ):
         self.link, self.arm, self.planner, self.gate = link, arm, planner, gate
-        self._commander, self._switches = commander, switches
         self._dispatch, self.config = dispatch or DispatchConfig(), config or BridgeConfig()
-        self._listeners, self._record = list(listeners), record
-        self.approvals = Approvals(shown=self._offered)
+        self.approvals = Approvals()
+        self.approvals.viewers.append(self._offered)
+        self.dispatcher = Dispatcher(
+            arm,
+            planner,
+            gate,
+            commander,
+            switches,
+            self._dispatch,
+            self.approvals,
+            [self._heard, *listeners],
+        )
+        self._record = record
         self.machine: Machine = machine or Lifecycle(self, self._entered)
-        self.dispatcher: Dispatcher | None = None
         self.constraints: Mapping[str, np.ndarray] = {}
         self._why = ""  # the last that is to be said of the state
         self._stopped = False  # by an emergency stop here, whatever the arm has been through since
@@ -160,16 +169,9 @@ class Bridge:
         return self._change("deactivate")
 
     def note(self, kind: Kind, message: str) -> None:
-        """Something that the recording of this activation is to say."""
-        if self._recorder is not None:
-            self._recorder(Event(time.time(), self.arm.observe().stamp_s, kind, message))
-
-    def listen(self, listener: Listener) -> None:
-        """Tell one more of each record, from the next activation on."""
-        self._listeners.append(listener)
-
-    def unlisten(self, listener: Listener) -> None:
-        self._listeners.remove(listener)
+        """Something that listeners and the recording of this activation are to be told."""
+        stamp_s = self.dispatcher.status().stamp_s
+        self.dispatcher.tell(Event(time.time(), stamp_s, kind, message))
 
     def close(self) -> None:
         """Shut down, whatever the state; the link is its owner's to close."""
@@ -180,8 +182,7 @@ class Bridge:
 
     def status(self) -> dict[str, Any]:
         """What ``~/status`` says."""
-        dispatcher = self.dispatcher
-        doing = dispatcher.status() if dispatcher is not None else None
+        doing = self.dispatcher.status()
         said = {
             "wall_s": time.time(),
             "lifecycle": self.state,
@@ -220,14 +221,17 @@ class Bridge:
 
     def _estop(self) -> Answer:
         self._stopped = True
-        (self.dispatcher or self.arm).estop()
+        self.dispatcher.estop()
         return True, "the emergency stop is latched: ~/reset leaves it"
 
     def _reset(self) -> Answer:
-        self._stopped, dispatcher = False, self.dispatcher
-        if dispatcher is not None and self.planner.state is PlannerState.DEAD:
-            dispatcher.restart_planner()
-        (dispatcher or self.arm).reset()
+        self._stopped = False
+        if self.state is not LifecycleState.ACTIVE:
+            self.arm.reset()
+        else:
+            if self.planner.state is PlannerState.DEAD:
+                self.dispatcher.restart_planner()
+            self.dispatcher.reset()
         return True, "reset"
 
     # ------------------------------------------------------------------ transitions
@@ -249,23 +253,12 @@ class Bridge:
             self._await_model()
         if why := self._unsafe():
             raise UserError(f"not activated: {why}.")
-        self.gate.reset()
         self._ends.clear()
         self._recorder = self._record() if self._record is not None else None
-        kept = [self._recorder] if self._recorder is not None else []
-        self.dispatcher = dispatcher = Dispatcher(
-            self.arm,
-            self.planner,
-            self.gate,
-            self._commander,
-            self._switches,
-            self._dispatch,
-            self.approvals,
-            [self._heard, *kept, *self._listeners],
-        )
-        dispatcher.begin(self.constraints)
+        self.dispatcher.reset()  # the arm may have been moved by hand since
+        self.dispatcher.begin(self.constraints)
         self._run = threading.Thread(
-            target=self._drive, args=(dispatcher,), name="dispatcher", daemon=True
+            target=self._drive, name="dispatcher", daemon=True
         )
         self._run.start()
 
@@ -279,7 +272,6 @@ class Bridge:
                 self.arm.estop()
                 raise RuntimeError(f"it did not end within {END_S} s, and the arm was stopped")
         self.approvals.withdraw()
-        self.dispatcher = None
         recorder, self._recorder = self._recorder, None
         if recorder is not None:
             recorder.close()
@@ -346,9 +338,9 @@ class Bridge:
 
     # ------------------------------------------------------------------ while it is active
 
-    def _drive(self, dispatcher: Dispatcher) -> None:
+    def _drive(self) -> None:
         try:
-            dispatcher.run(self._ends.is_set)
+            self.dispatcher.run(self._ends.is_set)
         except Exception as error:
             logger.exception("the dispatcher failed")
             self._why = f"the dispatcher failed: {error}"
@@ -370,7 +362,10 @@ class Bridge:
         logger.info("%s: %s", state, why)
 
     def _heard(self, record: Record) -> None:
-        """Tell of plans that nobody is asked about; those that are offered have a card."""
+        """Keep it; and tell of plans that nobody is asked about, as those that are offered have a card."""
+        recorder = self._recorder
+        if recorder is not None:
+            recorder(record)
         if isinstance(record, Planned):
             self._planned = record
         planned = self._planned
@@ -409,7 +404,7 @@ class Bridge:
         planner = self.planner.state
         dead = planner is PlannerState.DEAD
         yield "planner", ERROR if dead else OK, self.planner.error if dead else str(planner)
-        if doing is None:
+        if self.state is not LifecycleState.ACTIVE:
             return
         limit_s = self.gate.config.stale_periods / self.arm.spec.rate_hz
         stale = not doing.observation_age_s <= limit_s

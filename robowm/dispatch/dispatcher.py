@@ -99,10 +99,10 @@ class Dispatcher:
         self._listeners = list(listeners)
         self._commanding = threading.Lock()
         self._pilot = Pilot(
-            arm, gate, commander, config.step_s, config.waypoint_s, self._tell, self._commanding
+            arm, gate, commander, config.step_s, config.waypoint_s, self.tell, self._commanding
         )
         self._steps = Steps(
-            switches, config.step_s, 0.5 / config.poll_hz, config.unseen_steps, self._tell
+            switches, config.step_s, 0.5 / config.poll_hz, config.unseen_steps, self.tell
         )
         self._driven = np.isfinite(np.array(arm.spec.velocity))
         self._mode, self._state, self._reason = Mode(config.mode), State.WAITING, ""
@@ -114,7 +114,7 @@ class Dispatcher:
         self._asked: Asked | None = None
         self._offered: Offered | None = None
         self._rest_s = -math.inf  # when the arm is at rest, by what it was told
-        self._braking = False
+        self._braking, self._held_s = False, math.nan
         self._constraints: dict[str, np.ndarray] = {}
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -327,6 +327,7 @@ class Dispatcher:
         self._steps.cut()
         if self._mode is not Mode.SHADOW and self._observation is not None:
             self._rest_s, self._braking = self._pilot.hold(self._observation), True
+            self._held_s = self._observation.stamp_s
 
     def _drop_plans(self) -> None:
         """What is being planned or offered was for how things were."""
@@ -417,7 +418,7 @@ class Dispatcher:
         self._counts.plans += 1
         self._latencies.add(latency_s)
         plan, stamp_s = answer.plan, asked.observation.stamp_s
-        self._tell(
+        self.tell(
             Planned(
                 time.time(), stamp_s, asked.plan_id, asked.step, asked.lead_steps,
                 latency_s=latency_s, **vars(plan),
@@ -471,7 +472,10 @@ class Dispatcher:
     ) -> Outcome:
         # Waypoints lie where the curve's own knots are, so that the arm follows that same curve.
         waypoints = Grid(self._steps.grid.origin_s, self.config.waypoint_s)
-        t0_s = waypoints.start_s(waypoints.at(_now_s(observation)))
+        first_waypoint = waypoints.at(_now_s(observation))
+        if self._braking:  # what is from before that is void
+            first_waypoint = max(first_waypoint, waypoints.next(self._held_s))
+        t0_s = waypoints.start_s(first_waypoint)
         start_s = self._steps.grid.start_s(step)
         return self._pilot.send(actions, start_s, t0_s, observation, plan_id, first, preview)
 
@@ -545,9 +549,9 @@ class Dispatcher:
 
     def _event(self, kind: Kind, message: str = "", plan_id: str = "") -> None:
         stamp_s = self._observation.stamp_s if self._observation is not None else math.nan
-        self._tell(Event(time.time(), stamp_s, kind, str(message), plan_id))
+        self.tell(Event(time.time(), stamp_s, kind, str(message), plan_id))
 
-    def _tell(self, record: Record) -> None:
+    def tell(self, record: Record) -> None:
         for listener in list(self._listeners):
             try:
                 listener(record)

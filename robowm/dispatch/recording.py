@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import queue
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from robowm import __version__
 from robowm.dispatch.arm import ArmSpec
@@ -199,6 +200,7 @@ class Recorder(contextlib.AbstractContextManager["Recorder"]):
                 record, size = item
                 self._write(record)
                 self._release(size)
+                time.sleep(0)  # the control loop is let in between any two records
         return True
 
     def _write(self, record: Record) -> None:
@@ -218,6 +220,7 @@ class _Bag:
     def __init__(self, folder: Path):
         store()  # says what to install
         from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
+        from rosbags.rosbag2.storage_mcap import zstd
 
         if folder.exists():
             raise UserError(f"{folder} is there already: move it away, or record somewhere else.")
@@ -226,6 +229,10 @@ class _Bag:
         )
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
+        # With a checksum, or a damaged picture would be a picture.
+        self._storage = cast(Any, self._writer.storage)
+        checksum = {int(zstd.CompressionParameter.checksum_flag): 1}
+        self._storage.compressor = functools.partial(zstd.compress, options=checksum)
         self._connections: dict[str, Any] = {}
         self._last_ns = 0
 
@@ -245,10 +252,9 @@ class _Bag:
 
         rosbags does so only by the mebibyte, hence its storage is asked.
         """
-        storage: Any = self._writer.storage
-        if storage.chunk.msgs:
-            storage.close_chunk()
-        storage.bio.flush()
+        if self._storage.chunk.msgs:
+            self._storage.close_chunk()
+        self._storage.bio.flush()
 
     def close(self) -> None:
         self._writer.close()

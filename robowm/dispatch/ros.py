@@ -242,7 +242,8 @@ class RosArm:
             self._stopping.join()
         with self._lock:
             self._stopping, self._connected = None, False
-            self._state = ArmState.DISCONNECTED
+            if self._state is not ArmState.STOPPED:
+                self._state = ArmState.DISCONNECTED
         self._link.close()
 
     def observe(self) -> ArmObservation:

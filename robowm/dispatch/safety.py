@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from robowm.dispatch.arm import ArmObservation, ArmSpec, ArmState, Array, Chunk
-from robowm.dispatch.trajectory import Extremes, Trajectory
+from robowm.dispatch.trajectory import PAST_S, Extremes, Trajectory
 from robowm.errors import UserError
 
 MOST_SAMPLES = 10_000  # of places along one chunk
@@ -249,7 +249,7 @@ class SafetyGate:
         if now_s < self._judged_s - INSTANT_S:
             back_s = self._judged_s - now_s
             yield "clock", f"the observation's time runs backwards, by {back_s:.3f} s"
-        if chunk.end_s <= now_s:
+        if chunk.end_s <= now_s + PAST_S:
             yield "past", f"all of it is past, by {now_s - chunk.end_s:.3f} s"
         if chunk.t0_s > now_s + limit_s:
             yield "future", f"it begins {chunk.t0_s - now_s:.3f} s from now"

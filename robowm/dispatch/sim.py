@@ -57,7 +57,7 @@ class SimArm:
             port.names, port.low, port.high, port.velocity, 1 / env.control_dt_s
         )
         self.timestep: Any = None
-        self._state = ArmState.DISCONNECTED
+        self._state, self._connected = ArmState.DISCONNECTED, False
         self._path = Trajectory.rest(0.0, np.zeros(len(port.names)))
         self._steps = 0
 
@@ -70,10 +70,14 @@ class SimArm:
         self.timestep = self.env.reset(seed=self.seed)
         self._steps = 0
         self._path = Trajectory.rest(0.0, self.port.state()[0])
-        self._state = ArmState.READY
+        self._connected = True
+        if self._state is not ArmState.STOPPED:
+            self._state = ArmState.READY
 
     def close(self) -> None:
-        self._state = ArmState.DISCONNECTED
+        self._connected = False
+        if self._state is not ArmState.STOPPED:
+            self._state = ArmState.DISCONNECTED
 
     def observe(self) -> ArmObservation:
         if self.timestep is None:
@@ -118,8 +122,7 @@ class SimArm:
 
     def reset(self) -> None:
         if self._state is ArmState.STOPPED:
-            connected = self.timestep is not None
-            self._state = ArmState.HOLDING if connected else ArmState.DISCONNECTED
+            self._state = ArmState.HOLDING if self._connected else ArmState.DISCONNECTED
             self._path = Trajectory.rest(self._now_s, self._path.at(self._now_s)[0])
 
     @property

@@ -102,7 +102,7 @@ class Trajectory:
         """What an arm follows that is on this trajectory at ``now_s`` and is handed ``chunk``: from
         where it is to the first waypoint that is not yet past, at the time that is due."""
         times = chunk.t0_s + chunk.dt_s * np.arange(1, len(chunk.q) + 1)
-        due = times > now_s + 1e-9
+        due = times > now_s + PAST_S
         q, dq, _ = self.at(now_s)
         if not due.any():  # all of it is past
             return self.after(now_s)
@@ -180,6 +180,7 @@ class Trajectory:
         return np.where((stops > 0) & (stops < d), stops, 0.0)
 
 
+PAST_S = 1e-9  # a waypoint that is due this soon is past
 BRAKING = 0.5  # share of the acceleration limit
 BLEND = 0.5  # share of a step in which speed changes; at 1 it would swing from step to step
 

@@ -38,7 +38,8 @@ def clock():
 
 def test_a_plan_is_open_until_it_is_approved(clock):
     shown = []
-    approvals = Approvals(shown.append, clock)
+    approvals = Approvals(clock)
+    approvals.viewers.append(shown.append)
     approvals.offer(card())
     assert shown[0].plan_id == approvals.pending.plan_id == "plan-00001"
     assert approvals.verdict("plan-00001") is None
@@ -50,7 +51,7 @@ def test_a_plan_is_open_until_it_is_approved(clock):
 
 
 def test_only_the_plan_that_is_offered_can_be_approved(clock):
-    approvals = Approvals(clock=clock)
+    approvals = Approvals(clock)
     assert "nothing is" in approvals.approve("plan-00001")[1]
     approvals.offer(card("plan-00001"))
     approvals.offer(card("plan-00002"))
@@ -64,7 +65,7 @@ def test_only_the_plan_that_is_offered_can_be_approved(clock):
 
 @pytest.mark.parametrize(("passed_s", "open_still"), [(29.9, True), (30.1, False)])
 def test_approval_expires(clock, passed_s, open_still):
-    approvals = Approvals(clock=clock)
+    approvals = Approvals(clock)
     approvals.offer(card())
     clock.now_s += passed_s
     assert (approvals.pending is not None) is open_still
@@ -73,7 +74,7 @@ def test_approval_expires(clock, passed_s, open_still):
 
 
 def test_what_is_declined_or_withdrawn_is_not_done(clock):
-    approvals = Approvals(clock=clock)
+    approvals = Approvals(clock)
     approvals.offer(card())
     assert approvals.reject("plan-00001")[0]
     assert approvals.verdict("plan-00001") is Verdict.DECLINED

@@ -129,6 +129,16 @@ def test_an_arm_can_be_connected_again(arm):
         assert not arm.send(towards(arm)).accepted
 
 
+def test_an_emergency_stop_outlasts_the_connection(arm):
+    arm.estop()
+    arm.connect()
+    assert arm.state is ArmState.STOPPED and not arm.send(towards(arm)).accepted
+    arm.close()
+    assert arm.state is ArmState.STOPPED
+    arm.reset()
+    assert arm.state is ArmState.DISCONNECTED
+
+
 def test_reset_leaves_a_healthy_arm_as_it_is(arm):
     arm.reset()
     assert arm.state is ArmState.DISCONNECTED

@@ -170,6 +170,16 @@ def test_a_garbled_bag_is_read_or_said_to_be_damaged(tmp_path_factory, whole, da
             episode.check(run.spec)
 
 
+def test_a_changed_byte_of_a_chunk_is_noticed(tmp_path, whole):
+    data = bytearray(whole[0])
+    begin = data.index(b"zstd") + 30
+    for at in range(begin, begin + 400, 7):
+        data[at] ^= 0x10
+        with pytest.raises(UserError, match="damaged"):
+            read(tmp_path, bytes(data))
+        data[at] ^= 0x10
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_no_bag(tmp_path_factory, data):
