@@ -3,19 +3,22 @@
 Real arms are reached over ROS 2, ROS 1 or DDS; arm=sim is a simulated one in this process, in real time.
 Nothing moves without an approval unless mode=auto is asked for. With ``episodes`` the bench of
 scripts/arm_server.py lays episodes out and judges them, and OUT gets report.json and report.html in the
-form of evaluate.py's. Each run is recorded as a bag, OUT/run_000 and so on, which replay.py reads.
+form of evaluate.py's. Each run is recorded as a bag, OUT/run_000 and so on, which replay.py reads, and
+OUT/cards has every plan that was offered.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import functools
 import json
 import logging
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -26,34 +29,34 @@ from rich.console import Console
 
 from robowm import agents, cli
 from robowm.agents import Trained
-from robowm.config import TaskConfig
 from robowm.dispatch import ARMS
+from robowm.dispatch.approvals import Card
 from robowm.dispatch.bench import Bench
 from robowm.dispatch.bridge import Bridge, BridgeConfig
 from robowm.dispatch.dispatch_config import DispatchConfig
 from robowm.dispatch.lifecycle import LifecycleState
+from robowm.dispatch.paced import PacedArm
 from robowm.dispatch.parameters import overridden, parameters
 from robowm.dispatch.planner import PlannerProcess
 from robowm.dispatch.recording import Recorder, RecorderConfig
 from robowm.dispatch.records import Kind, plain
-from robowm.dispatch.ros import RosArm, RosArmConfig
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.server import ArmServer, ServerConfig
+from robowm.dispatch.sim import SimArm
 from robowm.dispatch.tally import Tally
+from robowm.dispatch.terminal import Terminal
 from robowm.dispatch.wire import LINKS
 from robowm.dispatch.wire.lent import LentLink
 from robowm.dispatch.wire.protocol import Link
 from robowm.errors import UserError
-from robowm.evaluation import pages
+from robowm.evaluation import approval_card, pages
 from robowm.evaluation.failures import cause
 from robowm.evaluation.metrics import summarise
 from robowm.evaluation.pictures import Frames, enlarge, write_bytes
 from robowm.evaluation.report import write_json
 from robowm.evaluation.rollout import EpisodeResult
 from robowm.learning.interrupt import StopOnSignal
+from robowm.spec import TaskSpec
 from robowm.tracking.video import encode_mp4
-
-logger = logging.getLogger("bridge")
 
 NODE = "robowm_bridge"
 SCENE_S = 20.0  # in which a new episode must be seen
@@ -61,7 +64,6 @@ SETTLE_S = 0.3  # for which it is looked at before anything is planned
 JUDGED_S = 30.0  # beyond an episode's time by which it must have been judged
 POLL_S = 0.02
 FILM_SCALE = 3  # of the pictures that the agent sees
-SIMULATED_HZ = 40.0  # of observations, with arm=sim
 
 
 @dataclasses.dataclass
@@ -72,13 +74,16 @@ class RunBridge:
       checkpoint: folder that train.py wrote, or the name of one that is shipped.
       arm: ros2, dds or ros1, or sim.
       mode: shadow, confirm or auto; none is auto with arm=sim, and confirm with any other.
+      proposals: behaviour that proposes to the planner, all or none.
       record: each run as a bag.
+      terminal: an operator sits there.
       autostart: configure and activate at once; else that waits for ~/start, or for a lifecycle manager.
       goal: in place of the one that comes by topic.
       episodes: that the bench lays out; 0 goes on until it is told to end.
       seed: of the first; the others follow.
       split: train, validation, test, or a shift.
       push: object or arm, to be knocked against once in the middle of each episode.
+      duration_s: after which it ends; null leaves that to the operator, or to the simulated episode.
       device: of the model, in the planner's process.
       threads: torch's own there.
       out: folder of what is kept.
@@ -93,13 +98,16 @@ class RunBridge:
     safety: SafetyConfig = field(default_factory=SafetyConfig)
     bridge: BridgeConfig = field(default_factory=BridgeConfig)
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
+    proposals: str = agents.ALL_PROPOSALS
     record: bool = True
+    terminal: bool = True
     autostart: bool = True
     goal: list[float] | None = None
     episodes: int = 0
     seed: int = 0
     split: str = "test"
     push: str = "none"
+    duration_s: float | None = None
     device: str = "auto"
     threads: int = 1
     out: str = "outputs/bridge"
@@ -107,29 +115,34 @@ class RunBridge:
 
 
 def main(config: RunBridge) -> None:
-    logging.basicConfig(
-        format="%(levelname)s %(name)s: %(message)s", level=logging.INFO, force=True
-    )
-    if config.episodes < 0:
-        raise UserError(f"episodes is {config.episodes}: give 0 or more.")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", force=True)
+    if config.episodes < 0 or (config.episodes and config.arm.kind == "sim"):
+        raise UserError(
+            f"episodes is {config.episodes} with arm={config.arm.kind}: give 0 or more, and for a simulated "
+            "arm in this process use scripts/evaluate.py."
+        )
     config = with_mode(config)
+    ends_s = time.monotonic() + (config.duration_s or float("inf"))
     with contextlib.ExitStack() as stack, StopOnSignal() as stop:
         link, node, config = joined(config, stack)
         trained = agents.load(config.checkpoint, config.device)
-        if config.arm.kind == "sim":
-            stack.enter_context(simulated(config, trained.task))
-        bridge = assembled(config, trained, link, node)
+        arm = stack.enter_context(arm_of(config, trained, link))
+        bridge = assembled(config, trained, arm, link, node)
         stack.callback(bridge.close)
         if node is not None:
             node.manage(bridge)
+        quits = threading.Event()
 
         def stopped() -> bool:
-            return stop.signal is not None
+            return quits.is_set() or stop.signal is not None or time.monotonic() > ends_s
 
         if config.episodes:
             evaluate(config, trained, bridge, Bench(link), stopped)
-        else:
-            serve(config, bridge, stopped)
+            return
+        stack.enter_context(keeping_cards(bridge, Path(config.out) / "cards"))
+        if config.terminal:
+            Terminal(bridge.dispatcher, sys.stdin, sys.stdout, quits.set).start()
+        serve(config, bridge, stopped)
 
 
 def with_mode(config: RunBridge) -> RunBridge:
@@ -162,41 +175,47 @@ def joined(config: RunBridge, stack: contextlib.ExitStack) -> tuple[Link, Any, R
     return link, link.node, dataclasses.replace(config, arm=said)
 
 
-def assembled(config: RunBridge, trained: Trained, link: Link, node: Any) -> Bridge:
+@contextlib.contextmanager
+def arm_of(config: RunBridge, trained: Trained, link: Link) -> Iterator[Any]:
+    """Not connected yet: that is the bridge's to do."""
     import robowm_envs
     from robowm_envs.joints import JointPort
     from robowm_envs.twin import Twin
 
-    twin = Twin()
-    env = robowm_envs.make(**{**trained.task.arguments(), "observation": "state"})
-    try:
+    simulated = config.arm.kind == "sim"
+    options = trained.task.arguments() | ({} if simulated else {"observation": "state"})
+    env = robowm_envs.make(split=config.split, push=config.push, **options)
+    with contextlib.closing(env):
         joints = JointPort(env)
-    finally:
-        env.close()
-    actions = trained.spec.action
-    if not np.isclose(config.dispatch.step_s, trained.spec.control_dt_s):
-        logger.warning(
-            "an action takes %.2f s here and took %.2f s in training",
-            config.dispatch.step_s,
-            trained.spec.control_dt_s,
+        if simulated:
+            trained.spec.check_same(TaskSpec.from_env(env), f"task {trained.spec.task}")
+            yield PacedArm(SimArm(config.arm, env, joints, config.seed))
+            return
+        twin = Twin()
+
+        def senses(
+            q: np.ndarray, dq: np.ndarray, effort: np.ndarray | None
+        ) -> dict[str, np.ndarray]:
+            told = np.zeros_like(q) if effort is None else effort
+            return {"proprio": twin.proprio(q, dq, told)}
+
+        goal = None if config.goal is None else np.array(config.goal, np.float32)
+        yield ARMS[config.arm.kind](
+            config.arm, joints, trained.spec.observation, senses, goal=goal, link=LentLink(link)
         )
 
-    def senses(q: np.ndarray, dq: np.ndarray, effort: np.ndarray | None) -> dict[str, np.ndarray]:
-        return {"proprio": twin.proprio(q, dq, np.zeros_like(q) if effort is None else effort)}
 
-    kind = RosArm if config.arm.kind == "sim" else ARMS[config.arm.kind]
-    arm_config = config.arm
-    if config.arm.kind == "sim":
-        arm_config = RosArmConfig(limits=config.arm.limits, node=NODE, rate_hz=SIMULATED_HZ)
-    goal = None if config.goal is None else np.array(config.goal, np.float32)
-    arm = kind(arm_config, joints, trained.spec.observation, senses, goal=goal, link=LentLink(link))
-    # Another twin for the dispatcher's thread: a model's state is not shared.
-    body = Twin()
-    commander = Twin().commander(actions.names, arm.spec.position_low, arm.spec.position_high)
+def assembled(config: RunBridge, trained: Trained, arm: Any, link: Link, node: Any) -> Bridge:
+    from robowm_envs.twin import Twin
+
+    # A twin of the dispatcher's own: another thread works out proprioception meanwhile.
+    twin, spec = Twin(), arm.spec
+    actions = trained.spec.action
     planner = PlannerProcess(
         agents.planning_agent,
         str(trained.path),
         config.planner,
+        config.proposals,
         config.device,
         config.threads,
         config.seed,
@@ -205,8 +224,8 @@ def assembled(config: RunBridge, trained: Trained, link: Link, node: Any) -> Bri
         link,
         arm,
         planner,
-        SafetyGate(config.safety, arm.spec, body),
-        commander,
+        SafetyGate(config.safety, spec, twin),
+        twin.commander(actions.names, spec.position_low, spec.position_high),
         actions.switch,
         config.dispatch,
         config.bridge,
@@ -215,7 +234,7 @@ def assembled(config: RunBridge, trained: Trained, link: Link, node: Any) -> Bri
     )
 
 
-def recorder(config: RunBridge, trained: Trained, arm: RosArm) -> Recorder:
+def recorder(config: RunBridge, trained: Trained, arm: Any) -> Recorder:
     """Of one activation, in the first folder OUT/run_... that is free."""
     about = {"checkpoint": str(trained.path), "config": dataclasses.asdict(config)}
     folders = (Path(config.out) / f"run_{number:03d}" for number in range(10**6))
@@ -225,43 +244,41 @@ def recorder(config: RunBridge, trained: Trained, arm: RosArm) -> Recorder:
 
 
 @contextlib.contextmanager
-def simulated(config: RunBridge, task: TaskConfig) -> Iterator[None]:
-    """The arm of scripts/arm_server.py, in this process."""
-    import robowm_envs
-    from robowm_envs.live import LiveArm
-    from robowm_envs.photographer import Photographer
+def keeping_cards(bridge: Bridge, folder: Path) -> Iterator[None]:
+    """Write every card that is offered, beside the control loop."""
+    with concurrent.futures.ThreadPoolExecutor(1) as writer:
 
-    link = LINKS["local"]("arm_server")
-    link.open()
-    options = {**task.arguments(), "observation": "state"}
-    arm = LiveArm(robowm_envs.make(**options, timestep_s=0.002))
-    server = ArmServer(ServerConfig(), link, arm, cameras=tuple(task.cameras))
-    server.begin(config.seed, config.split, config.push)
-    photographer = Photographer(arm, task.cameras, task.image_size, server.deliver)
-    ends = threading.Event()
-    thread = threading.Thread(
-        target=server.run, args=(ends.is_set, photographer.take), name="arm", daemon=True
-    )
-    thread.start()
-    try:
+        def keep(card: Card) -> None:
+            writer.submit(approval_card.write, folder, card.to_dict(), card.frames)
+
+        bridge.approvals.viewers.append(keep)
         yield
-    finally:
-        ends.set()
-        thread.join()
-        photographer.close()
-        link.close()
 
 
 def serve(config: RunBridge, bridge: Bridge, stopped: Callable[[], bool]) -> None:
-    """Until it is told to end, or the node is shut down."""
+    """Until it is told to end, the node is shut down, or a simulated episode is over."""
     if config.autostart:
         done, why = bridge.start()
-        if not done:
-            if bridge.state is LifecycleState.UNCONFIGURED:
-                raise UserError(why)
-            logger.warning("%s; ~/start tries again", why)
+        if not done and bridge.state is LifecycleState.UNCONFIGURED:
+            raise UserError(why)
+    simulated = bridge.arm if isinstance(bridge.arm, PacedArm) else None
     while not stopped() and bridge.state is not LifecycleState.FINALIZED:
+        if simulated is not None and simulated.over:
+            break
         time.sleep(POLL_S)
+    result = {} if simulated is None else simulated.arm.env.metrics()
+    if result:
+        bridge.note(Kind.RESULT, json.dumps(plain(result)))
+    out, status = Path(config.out), bridge.status()
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / "status.json", {"status": status["dispatch"], "result": plain(result)})
+    facts = [
+        f"{status['dispatch'][name]} {name.replace('_', ' ')}"
+        for name in ("steps", "plans", "sent", "rejections", "holds", "deadline_misses")
+    ]
+    if "success" in result:
+        facts.insert(0, "succeeded" if result["success"] > 0.5 else "failed")
+    Console(highlight=False).print(" · ".join(facts))
 
 
 def evaluate(
@@ -278,19 +295,20 @@ def evaluate(
     console = Console(highlight=False)
     results: list[EpisodeResult] = []
     tallies: list[Tally] = []
+    bridge.dispatcher.listen(lambda record: tallies[-1](record))
     films: dict[str, Frames] = {}
     for seed in range(config.seed, config.seed + config.episodes):
         if stopped():
             break
-        result, tally = episode(config, trained, bridge, bench, seed, stopped)
-        results.append(result)
-        tallies.append(tally)
+        tallies.append(tally := Tally("image_front"))
+        metrics = episode(config, bridge, bench, seed, stopped)
+        results.append(result := result_of(seed, metrics, tally))
         outcome = "success" if result.success else "failure"
         said = outcome if result.success else f"{outcome} ({cause(result)})"
         console.print(f"seed {seed}: {said}, {tally.summary()}", soft_wrap=True)
-        if tally.frames and (named := f"planner, seed {seed}: {outcome}"):
-            if not any(caption.endswith(outcome) for caption in films):
-                films[named] = enlarge(np.stack(tally.frames), FILM_SCALE)
+        if tally.frames and not any(caption.endswith(outcome) for caption in films):
+            film = enlarge(np.stack(tally.frames), FILM_SCALE)
+            films[f"planner, seed {seed}: {outcome}"] = film
     if not results:
         return
     data = report(config, trained, results, tallies)
@@ -310,17 +328,11 @@ def evaluate(
 
 
 def episode(
-    config: RunBridge,
-    trained: Trained,
-    bridge: Bridge,
-    bench: Bench,
-    seed: int,
-    stopped: Callable[[], bool],
-) -> tuple[EpisodeResult, Tally]:
+    config: RunBridge, bridge: Bridge, bench: Bench, seed: int, stopped: Callable[[], bool]
+) -> Mapping[str, float | None]:
+    """Its result, as the bench judges it."""
     bench.begin(seed, config.split, config.push)
     await_scene(bridge, bench)
-    tally = Tally("image_front")
-    bridge.listen(tally)
     done, why = bridge.start()
     if not done:
         raise UserError(f"seed {seed}: {why}")
@@ -332,8 +344,7 @@ def episode(
     metrics = bench.finish()
     bridge.note(Kind.RESULT, json.dumps(dict(metrics)))
     bridge.stop()
-    bridge.unlisten(tally)
-    return result_of(seed, metrics, tally), tally
+    return metrics
 
 
 def await_scene(bridge: Bridge, bench: Bench) -> None:
@@ -349,7 +360,7 @@ def await_scene(bridge: Bridge, bench: Bench) -> None:
     time.sleep(SETTLE_S)
 
 
-def result_of(seed: int, metrics: Any, tally: Tally) -> EpisodeResult:
+def result_of(seed: int, metrics: Mapping[str, float | None], tally: Tally) -> EpisodeResult:
     def number(name: str) -> float:
         value = metrics.get(name)
         return float("nan") if value is None else float(value)
@@ -395,7 +406,7 @@ def report(
         "seed": config.seed,
         "batch": 1,
         **summarise(results),
-        "planner": dataclasses.asdict(config.planner) | {"proposals": agents.ALL_PROPOSALS},
+        "planner": dataclasses.asdict(config.planner) | {"proposals": config.proposals},
         "arm": config.arm.kind,
         "mode": config.dispatch.mode,
         "dispatch": [

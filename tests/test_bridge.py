@@ -13,7 +13,7 @@ from robowm.dispatch.records import Event, Kind, Planned, Sent
 
 
 def call(*arguments):
-    return cli.call(script.main, "bridge", ["+preset=debug", *arguments])
+    return cli.call(script.main, "bridge", ["+preset=debug", "arm=sim", *arguments])
 
 
 class Operator:

@@ -257,9 +257,7 @@ class Bridge:
         self._recorder = self._record() if self._record is not None else None
         self.dispatcher.reset()  # the arm may have been moved by hand since
         self.dispatcher.begin(self.constraints)
-        self._run = threading.Thread(
-            target=self._drive, name="dispatcher", daemon=True
-        )
+        self._run = threading.Thread(target=self._drive, name="dispatcher", daemon=True)
         self._run.start()
 
     def deactivate(self) -> None:

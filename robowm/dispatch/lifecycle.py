@@ -27,13 +27,13 @@ class LifecycleState(enum.StrEnum):
     FINALIZED = "finalized"
 
 
-U, I, A, F = LifecycleState
+UNCONFIGURED, INACTIVE, ACTIVE, FINALIZED = LifecycleState
 TRANSITIONS = {
-    "configure": ((U,), I),
-    "cleanup": ((I,), U),
-    "activate": ((I,), A),
-    "deactivate": ((A,), I),
-    "shutdown": ((U, I, A), F),
+    "configure": ((UNCONFIGURED,), INACTIVE),
+    "cleanup": ((INACTIVE,), UNCONFIGURED),
+    "activate": ((INACTIVE,), ACTIVE),
+    "deactivate": ((ACTIVE,), INACTIVE),
+    "shutdown": ((UNCONFIGURED, INACTIVE, ACTIVE), FINALIZED),
 }  # name -> the states that it may begin in, the state that it leads to
 
 
