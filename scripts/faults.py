@@ -37,6 +37,7 @@ from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.report import write_json
 
 SCRIPTS = Path(__file__).parent
+REACHING = ("dds", "ros2")  # another process, with several nodes in this one
 END_S = 10.0
 
 
@@ -45,7 +46,7 @@ class Faults:
     """The whole configuration.
 
     Attributes:
-      link: ros2, dds or ros1.
+      link: ros2 or dds; a process has but one node of ROS 1.
       faults: names of them; none is all.
       repeats: of each.
       seed: of the first scene; the others follow.
@@ -69,8 +70,8 @@ def main(config: Faults) -> int:
     for name in names:
         if name not in scenarios.SCENARIOS:
             raise unknown("fault", name, scenarios.SCENARIOS)
-    if config.link not in LINKS or config.link == "local":
-        raise UserError(f"link={config.link} reaches no other process: choose ros2, dds or ros1.")
+    if config.link not in REACHING:
+        raise unknown("link", config.link, REACHING)
     if config.repeats < 1:
         raise UserError(f"repeats is {config.repeats}: give at least 1.")
     console = Console(highlight=False)
@@ -111,10 +112,17 @@ def rig(config: Faults) -> Iterator[Rig]:
         stack.enter_context(started("arm_server.py", f"link={config.link}", f"seed={config.seed}"))
         kept = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         other = functools.partial(
-            start, "bridge.py", f"arm={config.link}", "mode=auto", "record=false",
+            start, "bridge.py", f"arm={config.link}", "mode=auto", "record=false", "terminal=false",
             f"checkpoint={config.checkpoint}", f"out={kept}",
         )  # fmt: skip
-        made = Rig(LINKS[config.link], Twin, joints, saved.spec, config.limits, other)
+        made = Rig(
+            functools.partial(LINKS[config.link], domain=domain),
+            Twin,
+            joints,
+            saved.spec,
+            config.limits,
+            other,
+        )
         stack.callback(made.close)
         yield made
 

@@ -16,7 +16,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from robowm.dispatch.bridge import Bridge
-from robowm.dispatch.records import Judged, Kind, Record
+from robowm.dispatch.lifecycle import LifecycleState
+from robowm.dispatch.records import Judged, Kind, Observed, Record
 from robowm.dispatch.trials.rig import REST, Rig, require, until
 from robowm.dispatch.wire.faulty import WireFaultsConfig
 
@@ -36,27 +37,40 @@ def moving(rig: Rig) -> None:
     until(lambda: rig.witness.speed > 5 * REST, STARTS_S, "motion")
 
 
-class Tracking:
-    """How far from where it was commanded the arm was, rad, as the gate sees it at each judgement."""
+class Watched:
+    """What a bridge saw while it moved.
+
+    Attributes:
+      errors: how far (rad) from where it was commanded the arm was, as the gate has it.
+      ages_s: of the observations.
+    """
 
     def __init__(self) -> None:
         self.errors: list[float] = []
+        self.ages_s: list[float] = []
 
     def __call__(self, record: Record) -> None:
         if isinstance(record, Judged) and "tracking" in record.decision.margins:
             self.errors.append((1 - record.decision.margins["tracking"]) * TOLERANCE_RAD)
+        elif isinstance(record, Observed):
+            self.ages_s.append(record.observation.age_s)
 
-    @property
-    def rms_rad(self) -> float:
-        return float(np.sqrt(np.mean(np.square(self.errors)))) if self.errors else float("nan")
+    def to_dict(self) -> Measured:
+        errors, ages_s = np.array(self.errors), np.array(self.ages_s)
+        require(len(errors) > 0 and len(ages_s) > 0, "nothing was judged")
+        return {
+            "tracking_rms_rad": float(np.sqrt(np.mean(errors**2))),
+            "tracking_max_rad": float(errors.max()),
+            "age_p50_s": float(np.quantile(ages_s, 0.5)),
+            "age_p99_s": float(np.quantile(ages_s, 0.99)),
+        }
 
 
 def endured(rig: Rig, faults: WireFaultsConfig, latency_s: float = 0.0) -> Measured:
     """Move for a while over a bad network."""
-    tracking = Tracking()
+    watched = Watched()
     with rig.bridge(faults=faults, latency_s=latency_s) as bridge:
-        assert bridge.dispatcher is not None
-        bridge.dispatcher.listen(tracking)
+        bridge.dispatcher.listen(watched)
         moving(rig)
         time.sleep(RUN_S)
         status = bridge.dispatcher.status()
@@ -64,12 +78,7 @@ def endured(rig: Rig, faults: WireFaultsConfig, latency_s: float = 0.0) -> Measu
         ended_s = time.monotonic()
         rig.call("stop")
     rig.witness.rest_after(ended_s, 2.0)
-    return {
-        "tracking_rms_rad": tracking.rms_rad,
-        "tracking_max_rad": max(tracking.errors, default=float("nan")),
-        "holds": status.holds,
-        "rejections": status.rejections,
-    }
+    return {**watched.to_dict(), "holds": status.holds, "rejections": status.rejections}
 
 
 def no_fault(rig: Rig) -> Measured:
@@ -109,7 +118,7 @@ def unseen(rig: Rig, kind: str, within_s: float, **also: float) -> Measured:
         hold_s = held.wall_s - wall_s
         until(lambda: rig.happened(Kind.RESUME, held.wall_s), 20.0, "going on again")
         moving(rig)
-        require(bridge.dispatcher is not None, "the bridge let go")
+        require(bridge.state is LifecycleState.ACTIVE, "the bridge let go")
         require(hold_s <= within_s, f"it held after {hold_s:.3f} s, more than {within_s} s")
         require(time.monotonic() - begin_s > 0.9, "it went on before the fault had ended")
     return {"hold_s": hold_s}
@@ -134,8 +143,7 @@ def clock_jump(rig: Rig) -> Measured:
         moving(rig)
         jumped_s = rig.fault(clock_jump_s=-10.0)
         time.sleep(1.5)
-        require(bridge.dispatcher is not None, "the bridge let go")
-        assert bridge.dispatcher is not None
+        require(bridge.state is LifecycleState.ACTIVE, "the bridge let go")
         holds = bridge.dispatcher.status().holds
         until(lambda: rig.witness.told[-1][0] > jumped_s + 1.0, 20.0, "a command after the jump")
         moving(rig)
@@ -203,7 +211,6 @@ def collision_course(rig: Rig) -> Measured:
 
 def _blocked(rig: Rig, bridge: Bridge, why: str) -> Measured:
     """Plans are refused for that reason until the arm is held for good."""
-    assert bridge.dispatcher is not None
     dispatcher = bridge.dispatcher
     until(lambda: dispatcher.status().rejections >= 5, 30.0, "a refusal")
     said = until(lambda: dispatcher.status().reason, 5.0, "a reason")
@@ -216,7 +223,6 @@ def _blocked(rig: Rig, bridge: Bridge, why: str) -> Measured:
 def shadow(rig: Rig) -> Measured:
     """Nothing leaves, whatever is planned."""
     with rig.bridge(mode="shadow") as bridge:
-        assert bridge.dispatcher is not None
         dispatcher = bridge.dispatcher
         until(lambda: dispatcher.status().plans >= 10, STARTS_S, "plans")
         plans = dispatcher.status().plans
