@@ -76,7 +76,7 @@ class RunBridge:
       mode: shadow, confirm or auto; none is auto with arm=sim, and confirm with any other.
       proposals: behaviour that proposes to the planner, all or none.
       record: each run as a bag.
-      terminal: an operator sits there.
+      terminal: an operator sits there; null is where there is one.
       autostart: configure and activate at once; else that waits for ~/start, or for a lifecycle manager.
       goal: in place of the one that comes by topic.
       episodes: that the bench lays out; 0 goes on until it is told to end.
@@ -100,7 +100,7 @@ class RunBridge:
     recorder: RecorderConfig = field(default_factory=RecorderConfig)
     proposals: str = agents.ALL_PROPOSALS
     record: bool = True
-    terminal: bool = True
+    terminal: bool | None = None
     autostart: bool = True
     goal: list[float] | None = None
     episodes: int = 0
@@ -140,7 +140,7 @@ def main(config: RunBridge) -> None:
             evaluate(config, trained, bridge, Bench(link), stopped)
             return
         stack.enter_context(keeping_cards(bridge, Path(config.out) / "cards"))
-        if config.terminal:
+        if sys.stdin.isatty() if config.terminal is None else config.terminal:
             Terminal(bridge.dispatcher, sys.stdin, sys.stdout, quits.set).start()
         serve(config, bridge, stopped)
 

@@ -60,3 +60,10 @@ def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path, capsys):
     assert call(f"checkpoint={tmp_path}", f"out={tmp_path / 'out'}") == 2
     assert "there is no checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_arguments_of_ros_are_for_an_arm_of_ros_2(capsys):
+    assert call("checkpoint=none", "--ros-args", "-r", "__ns:=/left") == 2
+    assert "--ros-args is for arm=ros2" in capsys.readouterr().err
+    assert cli.call(script.main, "bridge", ["--ros-args", "-p", "a:=1", "--", "--wrong"]) == 2
+    assert "unknown option --wrong" in capsys.readouterr().err

@@ -63,7 +63,7 @@ logger = logging.getLogger(__name__)
 
 STATUS_S = 0.5
 POLL_S = 0.02
-END_S = 2.0  # that the dispatcher is given to brake and end
+END_S = 5.0  # that the dispatcher is given to brake and end
 OK, WARN, ERROR = 0, 1, 2  # of diagnostic_msgs/DiagnosticStatus
 
 
@@ -175,8 +175,12 @@ class Bridge:
 
     def close(self) -> None:
         """Shut down, whatever the state; the link is its owner's to close."""
-        if self.state is not LifecycleState.FINALIZED:
-            self._change("shutdown")
+        ends_s = time.monotonic() + END_S
+        while self.state is not LifecycleState.FINALIZED and not self._change("shutdown")[0]:
+            if time.monotonic() > ends_s:  # stuck in another transition
+                self.failed()
+                break
+            time.sleep(POLL_S)
         self._ended.set()
         self._ticker.join()
 
@@ -255,7 +259,7 @@ class Bridge:
             raise UserError(f"not activated: {why}.")
         self._ends.clear()
         self._recorder = self._record() if self._record is not None else None
-        self.dispatcher.reset()  # the arm may have been moved by hand since
+        self.dispatcher.resume()
         self.dispatcher.begin(self.constraints)
         self._run = threading.Thread(target=self._drive, name="dispatcher", daemon=True)
         self._run.start()

@@ -138,6 +138,10 @@ class Dispatcher:
         """Leave an emergency stop, or a hold that waits for this."""
         self._request(self._reset)
 
+    def resume(self) -> None:
+        """Before another :meth:`run`: the arm may have been moved since the last. An emergency stop stays."""
+        self._request(self._resume)
+
     def hold(self, reason: str = "the operator wants it") -> None:
         """Brake and stay until :meth:`reset`."""
         self._request(lambda: self._latch(reason))
@@ -345,9 +349,17 @@ class Dispatcher:
         if self.arm.state is ArmState.STOPPED:
             self.arm.reset()
             self._rest_s = -math.inf  # it may have been moved by hand; it is looked at
+        self._forget()
+        self._event(Kind.RESET)
+
+    def _resume(self) -> None:
+        self._rest_s = -math.inf
+        self._forget()
+
+    def _forget(self) -> None:
+        """Why it held, and what was commanded."""
         self._latched, self._refused = "", 0
         self._pilot.reset()
-        self._event(Kind.RESET)
         self._become(State.HOLDING, "until the arm is seen at rest")
 
     def _set_mode(self, mode: Mode) -> None:

@@ -169,6 +169,20 @@ def test_the_emergency_stop_works_before_anything_else_does():
         assert bridge.state is LifecycleState.INACTIVE
 
 
+def test_an_emergency_stop_while_it_is_being_activated_stays(monkeypatch):
+    with bridging(mode="auto") as (bridge, operator, arm):
+        bridge.machine.change("configure")
+        resume = bridge.dispatcher.resume
+        # The last moment: all that is looked at has been found well.
+        monkeypatch.setattr(bridge.dispatcher, "resume", lambda: (operator.call("estop"), resume()))
+        operator.call("start")
+        operator.status()
+        assert arm.state is ArmState.STOPPED and not arm.sent
+        monkeypatch.undo()
+        operator.call("reset")
+        until(lambda: arm.sent)
+
+
 def test_it_is_not_activated_while_the_arm_moves():
     arm = LiveArm()
     with bridging(arm=arm, mode="auto") as (bridge, operator, _):

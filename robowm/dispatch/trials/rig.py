@@ -207,6 +207,10 @@ class Rig:
             listeners=[self._listen],
         )
         try:
+            done, why = bridge.machine.change("configure")
+            require(done, f"the bridge was not configured: {why}")
+            # The witness listens, too: that somebody does is not enough.
+            until(lambda: link.listeners(TRAJECTORY) >= 2, 20.0, "the controller's listening")
             done, why = bridge.start()
             require(done, f"the bridge did not start: {why}")
             yield bridge
