@@ -119,10 +119,24 @@ class ServerConfig:
 class ArmServer:
     """Serves ``arm`` over an open ``link``, from :meth:`run`'s thread; callbacks only leave messages.
 
-    ``/joint_states``, ``/joint_trajectory_controller/joint_trajectory`` and ``.../state`` (JSON, at 2 Hz
-    and on each rejection) are those of a robot; of the bench are ``/robowm/episode`` and ``/robowm/fault``, which are listened to
-    (JSON), ``/robowm/goal``, ``/robowm/constraints`` and ``/robowm/episode_state``, which are latched, and
-    the service ``/robowm/finish``, which judges the episode and answers with its result.
+    Of the robot, in the link's namespace::
+
+      joint_states                                  published, ``rate_hz``
+      joint_trajectory_controller/joint_trajectory  heard
+      joint_trajectory_controller/state             JSON at 2 Hz and on each rejection: counts, reasons
+      camera/<name>/image_raw [/compressed]         published, ``image_hz``
+
+    Of the bench, texts in JSON::
+
+      robowm/episode        heard: seed, and split and push where they are not "test" and "none"
+      robowm/goal           latched numbers: the observation ``goal``
+      robowm/constraints    latched: what the episode forbids
+      robowm/episode_state  latched: "running", or "over" with the result; ``number`` counts episodes
+      robowm/fault          heard: see :class:`Faults`
+      robowm/finish         service: ends the episode, answers as episode_state does
+
+    An episode's clock begins with the first trajectory that is accepted. When it is over the arm goes on
+    to obey, as a real one would.
 
     Attributes:
       pacer: of the loop, while and after it runs.
