@@ -174,7 +174,9 @@ class RosArm:
         self._lacking: tuple[str, ...] = ()
         self._path: Trajectory | None = None  # as commanded
         self._stopping: threading.Thread | None = None
+        self._stops = 0
         self._released = threading.Event()  # from the emergency stop
+        self._released.set()
         self._command: Callable[[JointTrajectory], None] | None = None
         self._grip: Callable[[JointTrajectory], None] | None = None
 
@@ -297,23 +299,29 @@ class RosArm:
     def estop(self) -> None:
         """Brake with all the acceleration that the arm may have, again and again until it stands."""
         with self._lock:
-            already, self._state = self._state is ArmState.STOPPED, ArmState.STOPPED
-            if already or not self._connected:
+            self._state = ArmState.STOPPED
+            self._stops += 1
+            if not self._connected or not self._released.is_set():  # it is stopping already
                 return
             self._brake(1.0)
-            self._released.clear()
+            self._released = threading.Event()
             self._stopping = threading.Thread(
-                target=self._until_at_rest, daemon=True, name="emergency stop"
+                target=self._until_at_rest,
+                args=(self._released,),
+                daemon=True,
+                name="emergency stop",
             )
             self._stopping.start()
 
     def reset(self) -> None:
+        stops = self._stops
         self._released.set()
         if self._stopping is not None:
             self._stopping.join()
         with self._lock:
-            self._stopping = None
-            if self._state is ArmState.STOPPED:
+            if (
+                self._state is ArmState.STOPPED and self._stops == stops
+            ):  # not stopped anew meanwhile
                 self._state = ArmState.HOLDING if self._connected else ArmState.DISCONNECTED
 
     # What comes in.
@@ -338,13 +346,12 @@ class RosArm:
                 logger.warning("the arm's clock was set by %.3f s", set_s)
                 if self._path is not None:  # what was commanded goes on
                     self._path = dataclasses.replace(self._path, time_s=self._path.time_s + set_s)
-            before = self._measured
-            if len(message.velocity) == len(message.names):
-                dq = message.velocity[order]
-            elif before is not None and stamp_s > before.stamp_s:
+            dq, before = np.zeros(len(names)), self._measured
+            if before is not None and stamp_s > before.stamp_s:
                 dq = (q - before.q) / (stamp_s - before.stamp_s)
-            else:
-                dq = np.zeros(len(names))
+            if len(message.velocity) == len(message.names):
+                # Drivers say NaN of a joint whose speed they do not measure.
+                dq = np.where(np.isnan(message.velocity[order]), dq, message.velocity[order])
             whole = len(message.effort) == len(message.names)
             effort = message.effort[order] if whole else None
             self._measured = Measured(q, dq, effort, stamp_s, received_s)
@@ -444,19 +451,17 @@ class RosArm:
             self._command(JointTrajectory(0.0, names[:-1], time_s, q[:, :-1], dq[:, :-1]))
             self._grip(JointTrajectory(0.0, names[-1:], time_s, q[:, -1:], dq[:, -1:]))
 
-    def _until_at_rest(self) -> None:
+    def _until_at_rest(self, released: threading.Event) -> None:
         """Repeat the stop: one message may be lost, or meet a controller that is busy."""
         standing, last_s = 0, -math.inf
-        while not self._released.wait(1 / self.spec.rate_hz / 2):
+        while not released.wait(1 / self.spec.rate_hz / 2):
             with self._lock:
                 seen = self._seen()
                 if seen.stamp_s != last_s:  # told anew
                     still = np.abs(seen.dq)[np.isfinite(self.spec.acceleration)]
                     standing = standing + 1 if (still < self._config.rest).all() else 0
                     last_s = seen.stamp_s
-                if standing >= 2:
-                    return
-                if self._released.is_set():
+                if standing >= 2 or released.is_set():
                     return
                 self._brake(1.0)
 

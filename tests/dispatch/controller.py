@@ -48,7 +48,7 @@ class Controller:
       told: trajectories, in the order in which they came.
     """
 
-    def __init__(self, link, gripper="", velocities=True):
+    def __init__(self, link, gripper="", velocities="measured"):
         self.link, self.velocities = link, velocities
         self.clock_s, self.silent, self.deaf = -1e6, False, 0
         self.names = ("wheel", *reversed(Joints.names))
@@ -93,8 +93,9 @@ class Controller:
             q, dq = ([9.0, *reversed(part)] for part in self.at())
             stamp = time.time() + self.clock_s
             if not self.silent:
-                none = np.zeros(0)
-                speeds = np.array(dq) if self.velocities else none
+                # As measured; some drivers say nothing, and some that it is no number.
+                said = {"measured": dq, "none": [], "nan": [np.nan] * len(dq)}
+                speeds = np.array(said[self.velocities])
                 self.states(JointState(stamp, self.names, np.array(q), speeds))
             if count % 6 == 0:
                 self.picture(Image(stamp, np.full((24, 32, 3), 100, np.uint8)))
@@ -110,7 +111,7 @@ def limits():
     return LimitsConfig(workspace_low=(-1, -1, 0), workspace_high=(1, 1, 1))
 
 
-def arm_and_controller(kind="local", theirs=None, gripper="", velocities=True, **settings):
+def arm_and_controller(kind="local", theirs=None, gripper="", velocities="measured", **settings):
     """An arm over a link, and what drives it over a link of the same or another kind."""
     settings.setdefault("stale_s", 1.0)  # other programs may have the machine for a while
     name = f"driver_{uuid.uuid4().hex[:8]}"

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robowm.dispatch.clock import StampClock
@@ -16,6 +16,7 @@ def told(clock, stamps, ahead_s=0.0, delay_s=0.001):
     return [clock.hear(s, s - ahead_s + d) for s, d in zip(map(float, stamps), delays, strict=True)]
 
 
+@settings(deadline=None)
 @given(st.floats(-1e6, 1e6), st.lists(st.floats(0.0, 0.15), min_size=20, max_size=50))
 def test_ages_need_no_common_clock(ahead_s, delays):
     clock, stamps = StampClock(), 1e6 + 0.01 * np.arange(len(delays))

@@ -67,7 +67,7 @@ def test_a_goal_may_be_set_and_must_fit(made):
         arm.goal = [1, 2, 3]
 
 
-@pytest.mark.parametrize("made", [{"velocities": False}], indirect=True)
+@pytest.mark.parametrize("made", [{"velocities": "none"}, {"velocities": "nan"}], indirect=True)
 def test_speed_is_told_by_position_where_it_is_not_measured(made):
     arm, _ = made
     arm.send(long_chunk(arm))
@@ -194,6 +194,23 @@ def test_an_emergency_stop_brakes_hard_again_and_again_until_it_stands(made):
     assert len(controller.told) == count, "nothing is sent once it stands"
     arm.reset()
     assert arm.state is ArmState.HOLDING and arm.send(towards(arm)).accepted
+
+
+def test_a_stop_that_comes_while_one_is_being_left_is_kept(made):
+    arm, _ = made
+    arm.estop()
+    first = arm._stopping
+
+    class Slow:
+        def join(self):
+            first.join()
+            arm.estop()  # as an operator would, while reset() waits
+
+    arm._stopping = Slow()
+    arm.reset()
+    assert arm.state is ArmState.STOPPED
+    arm.reset()
+    assert arm.state is ArmState.HOLDING
 
 
 def test_a_stop_without_joint_states_brakes_from_where_it_should_be(made):

@@ -12,17 +12,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from robowm.dispatch.wire import cdr, trigger
+from robowm.dispatch.wire.mailbox import Receiver
 from robowm.dispatch.wire.protocol import Answer, M, QoS, full_name
 from robowm.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 # Fast DDS 3 (ROS 2 Kilted) describes the same types with other type identifiers: vendor 1.15 is taken
 # at its word by the name of the type alone.
@@ -51,7 +49,7 @@ class DdsLink:
 
     def __init__(self, name: str = "robowm", namespace: str = "", domain: int | None = None):
         self.name, self.namespace = name, namespace
-        self._domain = int(os.environ.get("ROS_DOMAIN_ID") or 0) if domain is None else domain
+        self._domain = chosen_domain() if domain is None else domain
         self._ends: list[Callable[[], None]] = []
         self._topics: dict[str, Any] = {}
         self._callers: dict[str, trigger.Caller] = {}
@@ -118,6 +116,7 @@ class DdsLink:
         waiting.attach(arrived)
         waiting.attach(ended)
         forever = duration(infinite=True)
+        receive = Receiver(lambda data: heard(cdr.deserialise(kind.ros, data)), topic)
 
         def listen() -> None:
             while not ended.read():
@@ -127,10 +126,9 @@ class DdsLink:
                 ):  # what waits, waits in the reader, as deep as QoS says
                     if ended.read() or not hasattr(sample, "data"):  # a writer that went away
                         continue
-                    try:
-                        heard(cdr.deserialise(kind.ros, sample.data))
-                    except Exception:
-                        logger.exception("a message of %s was dropped", topic)
+                    receive(sample.data)
+            for entity in (waiting, arrived, reader):
+                delete(entity)
 
         thread = threading.Thread(target=listen, daemon=True, name=f"{self.name} {topic}")
         thread.start()
@@ -174,6 +172,13 @@ class DdsLink:
         return full_name(name, self.name, self.namespace)
 
 
+def chosen_domain() -> int:
+    chosen = os.environ.get("ROS_DOMAIN_ID") or "0"
+    if not chosen.isdecimal() or int(chosen) > 232:
+        raise UserError(f"ROS_DOMAIN_ID is {chosen!r}, expected a number from 0 to 232.")
+    return int(chosen)
+
+
 def wire_name(topic: str) -> str:
     return f"rt{topic}"
 
@@ -196,12 +201,17 @@ def participant(domain: int) -> Iterator[Any]:
     try:
         yield member
     finally:
-        member.__del__()  # dds_delete, now and with all that is in it
+        delete(member)
         with _domains_lock:
             if own:
                 made, users = _domains.pop(domain)
                 if users > 1:
                     _domains[domain] = (made, users - 1)
+
+
+def delete(entity: Any) -> None:
+    """With all that is in it, and now rather than when Python forgets it: others see it until then."""
+    entity.__del__()
 
 
 def settings() -> str:

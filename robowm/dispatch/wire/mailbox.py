@@ -4,11 +4,36 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 logger = logging.getLogger(__name__)
+
+QUIET_S = 1.0
+
+
+class Receiver:
+    """Calls ``heard``; what goes wrong is logged, once in a while, and drops that message alone.
+
+    Args:
+      name: of what is received.
+    """
+
+    def __init__(self, heard: Callable[[Any], None], name: str):
+        self._heard, self._name = heard, name
+        self._dropped, self._told_s = 0, -math.inf
+
+    def __call__(self, message: Any) -> None:
+        try:
+            self._heard(message)
+        except Exception:  # a message that cannot be read, or a fault of who hears it
+            self._dropped += 1
+            if time.monotonic() >= self._told_s + QUIET_S:
+                logger.exception("%d message(s) of %s dropped", self._dropped, self._name)
+                self._dropped, self._told_s = 0, time.monotonic()
 
 
 class Mailbox:
@@ -20,7 +45,7 @@ class Mailbox:
     """
 
     def __init__(self, heard: Callable[[Any], None], depth: int | None, name: str):
-        self._heard, self._name = heard, name
+        self._heard = Receiver(heard, name)
         self._waiting: collections.deque[Any] = collections.deque(maxlen=depth)
         self._changed = threading.Condition()
         self._open = True
@@ -48,7 +73,4 @@ class Mailbox:
                 if not self._open:
                     return
                 message = self._waiting.popleft()
-            try:
-                self._heard(message)
-            except Exception:  # a message that cannot be read, or a fault of who hears it
-                logger.exception("a message of %s was dropped", self._name)
+            self._heard(message)

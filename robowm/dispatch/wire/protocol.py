@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from robowm.dispatch.wire.messages import Message
+from robowm.errors import UserError
 
 M = TypeVar("M", bound=Message)
 Answer = tuple[bool, str]  # success and message, as of std_srvs/Trigger
+
+
+NAME = re.compile(r"(/[A-Za-z_][A-Za-z0-9_]*)+")
 
 
 class QoS(enum.Enum):
@@ -29,11 +34,17 @@ class QoS(enum.Enum):
 
 def full_name(name: str, node: str, namespace: str = "") -> str:
     """A name as ROS resolves it: ``/plan`` is that, ``plan`` stands in the namespace and ``~/plan``
-    below the node's own name."""
-    if name.startswith("/"):
-        return name
+    below the node's own name. Raises UserError for what is no such name."""
     home = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
-    return f"{home}/{node}/{name[2:]}" if name.startswith("~/") else f"{home}/{name}"
+    full = name
+    if not name.startswith("/"):
+        full = f"{home}/{node}/{name[2:]}" if name.startswith("~/") else f"{home}/{name}"
+    if not NAME.fullmatch(full):
+        raise UserError(
+            f"{full!r} is no name of a topic or service: between slashes it may have letters, digits "
+            "and underscores, and begins with no digit."
+        )
+    return full
 
 
 class Link(Protocol):
