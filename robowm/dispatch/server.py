@@ -41,7 +41,7 @@ from robowm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-STATUS_HZ = 2.0
+STATUS_HZ, WARNINGS_HZ = 2.0, 0.2
 JPEG_QUALITY = 90
 ANSWER_S = 2.0  # by which a service is answered
 # After how long a thread must let others have Python's lock, a tenth of a turn at 500 Hz; Python's own
@@ -164,7 +164,7 @@ class ArmServer:
         self._realtime = False
         self._number, self._told_over, self._told_lost_s = 0, False, 0.0
         self._states_due, self._pictures_due = Every(config.rate_hz), Every(config.image_hz)
-        self._status_due = Every(STATUS_HZ)
+        self._status_due, self._warning_due = Every(STATUS_HZ), Every(WARNINGS_HZ)
 
         # Names are relative: the namespace is the link's.
         controls = "joint_trajectory_controller"
@@ -261,7 +261,7 @@ class ArmServer:
 
     def _status(self) -> dict[str, Any]:
         controller, pacer = self._controller, self.pacer
-        if pacer.lost_s > self._told_lost_s:
+        if pacer.lost_s > self._told_lost_s and self._warning_due.due(self._now_s):
             logger.warning(
                 "the machine does not keep up with real time: %.2f s were lost",
                 pacer.lost_s - self._told_lost_s,

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import time
 
 import cv2
 import numpy as np
@@ -293,6 +294,22 @@ def test_an_arm_of_messages_drives_it_and_sees_what_an_agent_reads():
         finally:
             arm.close()
     pixels.close()
+
+
+def test_a_machine_that_does_not_keep_up_says_so(caplog):
+    with served(patience_s=0.05) as (client, server):
+        step = server._arm.step
+
+        def slow(q, dq):
+            server._arm.step = step
+            time.sleep(0.4)
+            step(q, dq)
+
+        server._arm.step = slow
+        assert until(lambda: "does not keep up with real time" in caplog.text)
+        assert until(lambda: client.status["lost_s"] > 0.3)
+        now = client.state.stamp_s
+        assert abs(now - time.time()) < 1.0  # what is lost is left out, not made up for
 
 
 # Pictures
