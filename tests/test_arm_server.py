@@ -70,7 +70,7 @@ def test_an_arm_in_another_process_obeys_messages_and_ends_when_told(dds, proces
     begin = time.monotonic()
     arm.send_signal(signal.SIGTERM)
     assert arm.wait(20.0) == 0
-    assert time.monotonic() - begin < 5.0  # a machine that is busy; 1 s is meant
+    assert time.monotonic() - begin < 10.0  # 0.2 s where nothing else is done
     assert "Traceback" not in arm.stderr.read()
 
 

@@ -41,7 +41,7 @@ from robowm.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-STATUS_HZ = 2.0
+STATUS_HZ, WARNINGS_HZ = 2.0, 0.2
 JPEG_QUALITY = 90
 ANSWER_S = 2.0  # by which a service is answered
 # After how long a thread must let others have Python's lock, a tenth of a turn at 500 Hz; Python's own
@@ -119,10 +119,24 @@ class ServerConfig:
 class ArmServer:
     """Serves ``arm`` over an open ``link``, from :meth:`run`'s thread; callbacks only leave messages.
 
-    ``/joint_states``, ``/joint_trajectory_controller/joint_trajectory`` and ``.../state`` (JSON, at 2 Hz
-    and on each rejection) are those of a robot; of the bench are ``/robowm/episode`` and ``/robowm/fault``, which are listened to
-    (JSON), ``/robowm/goal``, ``/robowm/constraints`` and ``/robowm/episode_state``, which are latched, and
-    the service ``/robowm/finish``, which judges the episode and answers with its result.
+    Of the robot, in the link's namespace::
+
+      joint_states                                  published, ``rate_hz``
+      joint_trajectory_controller/joint_trajectory  heard
+      joint_trajectory_controller/state             JSON at 2 Hz and on each rejection: counts, reasons
+      camera/<name>/image_raw [/compressed]         published, ``image_hz``
+
+    Of the bench, texts in JSON::
+
+      robowm/episode        heard: seed, and split and push where they are not "test" and "none"
+      robowm/goal           latched numbers: the observation ``goal``
+      robowm/constraints    latched: what the episode forbids
+      robowm/episode_state  latched: "running", or "over" with the result; ``number`` counts episodes
+      robowm/fault          heard: see :class:`Faults`
+      robowm/finish         service: ends the episode, answers as episode_state does
+
+    An episode's clock begins with the first trajectory that is accepted. When it is over the arm goes on
+    to obey, as a real one would.
 
     Attributes:
       pacer: of the loop, while and after it runs.
@@ -150,7 +164,7 @@ class ArmServer:
         self._realtime = False
         self._number, self._told_over, self._told_lost_s = 0, False, 0.0
         self._states_due, self._pictures_due = Every(config.rate_hz), Every(config.image_hz)
-        self._status_due = Every(STATUS_HZ)
+        self._status_due, self._warning_due = Every(STATUS_HZ), Every(WARNINGS_HZ)
 
         # Names are relative: the namespace is the link's.
         controls = "joint_trajectory_controller"
@@ -247,7 +261,7 @@ class ArmServer:
 
     def _status(self) -> dict[str, Any]:
         controller, pacer = self._controller, self.pacer
-        if pacer.lost_s > self._told_lost_s:
+        if pacer.lost_s > self._told_lost_s and self._warning_due.due(self._now_s):
             logger.warning(
                 "the machine does not keep up with real time: %.2f s were lost",
                 pacer.lost_s - self._told_lost_s,

@@ -3,16 +3,23 @@
 import dataclasses
 import itertools
 import json
+import time
 
 import cv2
 import numpy as np
 import pytest
 
 import robowm_envs
+from robowm.dispatch.arm import Chunk
+from robowm.dispatch.ros import RosArm, RosArmConfig
 from robowm.dispatch.server import ServerConfig
 from robowm.dispatch.trajectory import Trajectory
 from robowm.dispatch.trajectory_controller import ControllerConfig
+from robowm.dispatch.wire.local import LocalLink
 from robowm.errors import UserError
+from robowm.spec import TaskSpec
+from robowm_envs.joints import JointPort
+from robowm_envs.twin import Twin
 from tests.dispatch.bench import expert_motion, served, until
 
 
@@ -248,6 +255,61 @@ def test_a_fault_that_there_is_not_is_said(client, caplog):
     client.fail(fire_s=1.0)
     assert until(lambda: "there is no fault" in caplog.text)
     assert "freeze_s, stuck_s" in caplog.text
+
+
+# Who commands it
+
+
+def test_an_arm_of_messages_drives_it_and_sees_what_an_agent_reads():
+    task = {"task": "grasp_rotate_place", "split": "test", "image_size": 32}
+    pixels, twin = robowm_envs.make(**task), Twin()
+    expected, spec = pixels.reset(seed=6).observation, TaskSpec.from_env(pixels)
+
+    def senses(q, dq, effort):
+        return {"proprio": twin.proprio(q, dq, effort)}
+
+    with served(image_hz=20.0) as (client, _):
+        client.lay_out(6)
+        link = LocalLink("robowm", bus=client.link._bus)
+        arm = RosArm(RosArmConfig(), JointPort(pixels), spec.observation, senses, link=link)
+        arm.connect()
+        try:
+            seen = arm.observe()
+            assert seen.arrays.keys() == expected.keys()
+            np.testing.assert_array_equal(seen.arrays["goal"], expected["goal"])
+            off = np.abs(seen.arrays["proprio"] - expected["proprio"])
+            assert off.max() < 0.02 and off[:-1].mean() < 0.002  # it has stood there for a while
+            for name in ("image_front", "image_wrist"):
+                apart = np.abs(seen.arrays[name].astype(float) - expected[name]).mean()
+                assert apart < 1.0
+            turn = np.array([0.2, 0.1, 0, 0, 0, 0, 0.3, 0])
+            q = seen.q + np.outer([0.25, 0.75, 1.0], turn)
+            dq = np.stack([turn, turn, 0 * turn])
+            arm.send(Chunk(seen.stamp_s, 0.5, q, dq, "plan", arm.spec.joints))
+            arm.wait(seen.stamp_s + 1.6)
+            assert until(lambda: np.abs(arm.observe().q - q[-1])[:-1].max() < 0.01)
+            client.fail(dead_s=1.0)
+            assert until(lambda: arm.observe().age_s > 0.5)
+            assert until(lambda: arm.observe().age_s < 0.1)
+        finally:
+            arm.close()
+    pixels.close()
+
+
+def test_a_machine_that_does_not_keep_up_says_so(caplog):
+    with served(patience_s=0.05) as (client, server):
+        step = server._arm.step
+
+        def slow(q, dq):
+            server._arm.step = step
+            time.sleep(0.4)
+            step(q, dq)
+
+        server._arm.step = slow
+        assert until(lambda: "does not keep up with real time" in caplog.text)
+        assert until(lambda: client.status["lost_s"] > 0.3)
+        now = client.state.stamp_s
+        assert abs(now - time.time()) < 1.0  # what is lost is left out, not made up for
 
 
 # Pictures

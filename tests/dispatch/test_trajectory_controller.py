@@ -21,6 +21,7 @@ LOW, HIGH = np.array([-2.0, -2.0, 0.0]), np.array([2.0, 2.0, 0.08])
 VELOCITY = np.array([2.0, 2.0, np.inf])
 START = np.array([0.1, -0.2, 0.08])
 DT = 0.002
+QUICKLY = settings(max_examples=40, deadline=None)
 
 
 def controller(**settings):
@@ -50,6 +51,7 @@ def follow(arm, begin_s, end_s, off=0.0):
     return np.array(path)
 
 
+@QUICKLY
 @given(
     st.lists(
         st.tuples(
@@ -235,7 +237,7 @@ def test_without_a_timeout_it_stays():
     assert arm.state is ControllerState.ARRIVED and arm.aborts == 0
 
 
-@settings(max_examples=30)
+@QUICKLY
 @given(st.floats(0.0, 0.35))
 def test_stopping_brakes_within_the_deceleration(moment):
     arm = controller(deceleration=5.0)
@@ -251,6 +253,7 @@ def test_stopping_brakes_within_the_deceleration(moment):
 ANY = st.floats(-3, 3) | st.sampled_from([np.nan, np.inf, 1e300])
 
 
+@QUICKLY
 @given(st.data())
 def test_whatever_comes_the_drives_are_told_numbers_within_the_end_stops(data):
     count, width = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 4))
