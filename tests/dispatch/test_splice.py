@@ -19,6 +19,7 @@ steps = st.integers(0, 50)
 share = st.floats(-1, 1, width=32)
 
 
+@settings(deadline=None)
 @given(times, st.floats(0.01, 1), times)
 def test_a_time_lies_in_its_step(origin_s, step_s, time_s):
     grid = Grid(origin_s, step_s)
@@ -29,6 +30,7 @@ def test_a_time_lies_in_its_step(origin_s, step_s, time_s):
     assert grid.next(time_s) in (step, step + 1)
 
 
+@settings(deadline=None)
 @given(times, steps, st.floats(-2, 5))
 def test_a_plan_is_joined_at_its_own_step_or_later_and_never_in_the_past(origin_s, meant, late_s):
     grid = Grid(origin_s, 0.1)
@@ -42,6 +44,7 @@ def test_a_plan_is_joined_at_its_own_step_or_later_and_never_in_the_past(origin_
         assert grid.start_s(step) - ready_s < 0.1 + 1e-6  # no more is skipped than must be
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.001, 2.0), min_size=1, max_size=50))
 def test_so_far_ahead_that_most_plans_come_in_time(latencies):
     ahead = lead(latencies, 0.9, 0.1)
@@ -55,6 +58,7 @@ def test_nothing_measured_yet_means_one_step():
     assert lead([], 0.9, 0.1) == 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(steps, st.lists(st.tuples(share, share, share), min_size=1, max_size=6)),
                 min_size=1, max_size=8), steps)  # fmt: skip
 def test_a_schedule_is_what_was_put_last_and_standing_still_elsewhere(puts, ask):
