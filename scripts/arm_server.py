@@ -6,6 +6,7 @@ and tell what came of them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -14,6 +15,7 @@ from dataclasses import field
 
 from robowm import cli
 from robowm.config import TaskConfig
+from robowm.dispatch.pacing import realtime
 from robowm.dispatch.server import ArmServer, ServerConfig
 from robowm.dispatch.trajectory_controller import ControllerConfig
 from robowm.dispatch.wire import LINKS
@@ -64,21 +66,20 @@ def main(config: ServeArm) -> None:
     cameras = tuple(config.task.cameras) if config.server.image_hz else ()
     arm = LiveArm(robowm_envs.make(**options, timestep_s=config.timestep_s))
     ends_s = float("inf") if config.duration_s is None else time.monotonic() + config.duration_s
-    link.open()
-    try:
+    with contextlib.ExitStack() as stack:
+        # Threads that share Python's lock with the loop must not be kept waiting while they hold it.
+        stack.enter_context(realtime(min(config.server.realtime_priority, 1)))
+        stack.callback(link.close)
+        link.open()
         server = ArmServer(config.server, link, arm, config.controller, cameras)
         server.begin(config.seed, config.split, config.push)
         photographer = Photographer(arm, cameras, config.task.image_size, server.deliver)
-        try:
-            with StopOnSignal() as stop:
-                server.run(
-                    lambda: stop.signal is not None or time.monotonic() > ends_s,
-                    photographer.take if cameras else None,
-                )
-        finally:
-            photographer.close()
-    finally:
-        link.close()
+        stack.callback(photographer.close)
+        stop = stack.enter_context(StopOnSignal())
+        server.run(
+            lambda: stop.signal is not None or time.monotonic() > ends_s,
+            photographer.take if cameras else None,
+        )
 
 
 if __name__ == "__main__":

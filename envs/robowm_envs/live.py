@@ -42,6 +42,7 @@ class LiveArm:
         self.scenes = 0
         self.lock = threading.Lock()
         self._substep = 0
+        self._result: dict[str, float] = {}
 
     @property
     def physics(self) -> Physics:

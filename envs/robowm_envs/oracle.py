@@ -93,11 +93,9 @@ class Oracle:
         abc, bcd = ab + u * (bc - ab), bc + u * (cd - bc)
         return abc + u * (bcd - abc)
 
-    def velocity(self, time_s: float) -> np.ndarray:
-        """[N] from now on: a difference, good to about 1e-6."""
-        step = 1e-6
-        ahead = self.position(time_s, step * np.arange(3))
-        return (4 * ahead[1] - 3 * ahead[0] - ahead[2]) / (2 * step)
+    def state(self, time_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Position and velocity [N], the latter from then on."""
+        return self._state(self._track, time_s)
 
     def watch(self, observation: Any) -> bool:
         """Whether observations come too late, hysteresis included; to be told each."""

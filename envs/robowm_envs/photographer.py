@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -29,6 +30,9 @@ class Photographer:
 
     Attributes:
       missed: moments of which there is no picture.
+
+    Raises:
+      EnvError: where nothing can be drawn, or a camera is unknown.
     """
 
     def __init__(
@@ -46,9 +50,11 @@ class Photographer:
         self._waiting: tuple[int, float, np.ndarray] | None = None
         self._changed = threading.Condition()
         self._ended = False
+        self._ready: concurrent.futures.Future[None] = concurrent.futures.Future()
         self.missed = 0
         self._thread = threading.Thread(target=self._work, daemon=True, name="photographer")
         self._thread.start()
+        self._ready.result()
 
     def take(self, stamp_s: float) -> None:
         """Draw the present state, soon; to be called between two time steps."""
@@ -67,6 +73,8 @@ class Photographer:
     def _work(self) -> None:
         painter, data = Painter(), mujoco.MjData(self._live.physics.model)
         try:
+            self._draw(painter, data, self._live.scenes, self._live.physics.get_state())
+            self._ready.set_result(None)
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._ended or self._waiting is not None)
@@ -75,8 +83,11 @@ class Photographer:
                     (scene, stamp_s, state), self._waiting = self._waiting, None
                 for camera, picture in self._draw(painter, data, scene, state).items():
                     self._deliver(camera, stamp_s, picture)
-        except Exception:
-            logger.exception("there are no more pictures")
+        except Exception as error:
+            if not self._ready.done():
+                self._ready.set_exception(error)
+            else:
+                logger.exception("there are no more pictures")
         finally:
             painter.close()
 

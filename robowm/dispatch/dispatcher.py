@@ -114,7 +114,7 @@ class Dispatcher:
         self._asked: Asked | None = None
         self._offered: Offered | None = None
         self._rest_s = -math.inf  # when the arm is at rest, by what it was told
-        self._braking = False
+        self._braking, self._held_s = False, math.nan
         self._constraints: dict[str, np.ndarray] = {}
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._wake = threading.Event()
@@ -325,6 +325,7 @@ class Dispatcher:
         self._steps.cut()
         if self._mode is not Mode.SHADOW and self._observation is not None:
             self._rest_s, self._braking = self._pilot.hold(self._observation), True
+            self._held_s = self._observation.stamp_s
 
     def _drop_plans(self) -> None:
         """What is being planned or offered was for how things were."""
@@ -469,7 +470,10 @@ class Dispatcher:
     ) -> Outcome:
         # Waypoints lie where the curve's own knots are, so that the arm follows that same curve.
         waypoints = Grid(self._steps.grid.origin_s, self.config.waypoint_s)
-        t0_s = waypoints.start_s(waypoints.at(_now_s(observation)))
+        first_waypoint = waypoints.at(_now_s(observation))
+        if self._braking:  # what is from before that is void
+            first_waypoint = max(first_waypoint, waypoints.next(self._held_s))
+        t0_s = waypoints.start_s(first_waypoint)
         start_s = self._steps.grid.start_s(step)
         return self._pilot.send(actions, start_s, t0_s, observation, plan_id, first, preview)
 

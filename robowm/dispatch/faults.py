@@ -32,9 +32,11 @@ class Faults:
         """Raises ValueError, with nothing switched, for what is no mapping of :data:`KINDS` to numbers."""
         if not isinstance(asked, dict) or not asked or not asked.keys() <= set(KINDS):
             raise ValueError(f"a fault is a JSON object with keys among {', '.join(KINDS)}")
-        spans = {kind: float(value) for kind, value in asked.items()}
-        if any(math.isnan(value) for value in spans.values()):
+        if not all(isinstance(s, int | float) and not math.isnan(s) for s in asked.values()):
             raise ValueError("a fault's time is no number")
+        if math.isinf(asked.get("clock_jump_s", 0.0)):
+            raise ValueError("a clock does not jump for ever")
+        spans = dict(asked)
         self.clock_jump_s += spans.pop("clock_jump_s", 0.0)
         self._until |= {kind: now_s + span for kind, span in spans.items()}
 

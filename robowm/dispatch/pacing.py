@@ -76,7 +76,8 @@ class Every:
 
 @contextlib.contextmanager
 def realtime(priority: int) -> Iterator[bool]:
-    """Run this thread before all that are not in a hurry (SCHED_FIFO), where the system lets us.
+    """Run this thread, and those that it starts, before all that are in no hurry (SCHED_FIFO), where the
+    system lets us.
 
     Args:
       priority: 1 to 99; 0 asks for nothing.
@@ -86,13 +87,12 @@ def realtime(priority: int) -> Iterator[bool]:
     """
     granted = False
     if priority and hasattr(os, "SCHED_FIFO"):
+        before = os.sched_getscheduler(0), os.sched_getparam(0)
         with contextlib.suppress(PermissionError):
-            # What this thread starts is in no hurry.
-            policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
-            os.sched_setscheduler(0, policy, os.sched_param(priority))
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
             granted = True
     try:
         yield granted
     finally:
         if granted:
-            os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+            os.sched_setscheduler(0, *before)

@@ -197,7 +197,11 @@ class TrajectoryController:
             return "empty", "the trajectory has no points"
         expected = (count, len(self.joints))
         position, velocity = np.shape(sent.position), np.shape(sent.velocity)
-        if position != expected or (velocity != expected and np.size(sent.velocity)):
+        if (
+            np.ndim(sent.time_s) != 1
+            or position != expected
+            or (velocity != expected and np.size(sent.velocity))
+        ):
             return "sizes", (
                 f"positions have shape {position} and velocities {velocity}, expected {expected}"
             )

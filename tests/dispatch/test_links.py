@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import uuid
@@ -71,15 +72,6 @@ def topic():
     return f"/test_{uuid.uuid4().hex[:12]}"
 
 
-def connected(sender, receiver, topic, kind, qos, heard):
-    """A publisher whose messages come to ``heard``."""
-    publish = sender.publisher(topic, kind, qos)
-    end = receiver.subscribe(topic, kind, heard, qos)
-    assert until(lambda: sender.listeners(topic) == 1), "nobody was discovered"
-    time.sleep(0.3)  # both ends have to know of each other, and only one can be asked
-    return publish, end
-
-
 PICTURE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 MESSAGES = [
     JointState(12.25, ("a", "b"), np.array([1.0, np.nan]), np.array([np.inf, 0.0])),
@@ -95,6 +87,27 @@ MESSAGES = [
     Text('{"plan": "größer"}'),
     Text(""),
 ]
+
+
+def connected(sender, receiver, topic, kind, qos, heard):
+    """A publisher whose messages come to ``heard``. Each end finds the other in its own time, and only
+    one can be asked: the first messages are trials."""
+    arrived, ready = threading.Event(), threading.Event()
+
+    def hear(message):
+        if ready.is_set():
+            heard(message)
+        else:
+            arrived.set()
+
+    publish = sender.publisher(topic, kind, qos)
+    end = receiver.subscribe(topic, kind, hear, qos)
+    trial = next(message for message in MESSAGES if type(message) is kind)
+    assert until(lambda: publish(trial) or arrived.wait(0.02)), "nobody was discovered"
+    assert sender.listeners(topic) == 1
+    time.sleep(0.1)  # for trials that are under way
+    ready.set()
+    return publish, end
 
 
 def same(a, b):
@@ -295,8 +308,24 @@ def test_counting_listeners(pair, topic):
     sender, receiver = pair
     assert sender.listeners(topic) == 0
     end = receiver.subscribe(topic, Text, lambda _: None, QoS.STATUS)
-    receiver.subscribe(topic, Text, lambda _: None, QoS.SENSOR)
-    assert until(lambda: sender.listeners(topic) >= 1)
+    assert until(lambda: sender.listeners(topic) == 1)
     end()
+    assert until(lambda: sender.listeners(topic) == 0)
+    receiver.subscribe(topic, Text, lambda _: None, QoS.SENSOR)
+    assert until(lambda: sender.listeners(topic) == 1)
     receiver.close()
     assert until(lambda: sender.listeners(topic) == 0)
+
+
+@pytest.mark.parametrize(
+    "kind, module, line",
+    [("ros2", "rclpy", "make ros-kilted"), ("ros1", "rospy", "make ros-1"),
+     ("dds", "cyclonedds.builtin", "pip install 'robowm[dds]'")],
+)  # fmt: skip
+def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
+    monkeypatch, kind, module, line
+):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError) as error:
+        LINKS[kind]("nobody").open()
+    assert line in str(error.value) and error.value.exit_code == 2

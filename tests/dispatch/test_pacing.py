@@ -78,22 +78,25 @@ def test_after_a_pause_it_does_not_come_in_a_burst():
     assert not every.due(3.05) and every.due(3.1)
 
 
-def test_what_hurries_is_one_thread_for_a_while():
+def test_what_hurries_is_one_thread_and_those_it_starts():
     told = []
 
     def hurry():
         with realtime(10) as granted:
-            inside = os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
-            starts = threading.Thread(target=lambda: told.append(os.sched_getscheduler(0)))
-            starts.start()
-            starts.join()
-            told.append(inside == os.SCHED_FIFO if granted else inside == os.SCHED_OTHER)
+            told.append(os.SCHED_FIFO if granted else os.SCHED_OTHER)
+            started = threading.Thread(target=lambda: told.append(os.sched_getscheduler(0)))
+            started.start()
+            started.join()
+            with realtime(20):
+                told.append(os.sched_getscheduler(0))
+            told.append(os.sched_getscheduler(0))
         told.append(os.sched_getscheduler(0))
 
     thread = threading.Thread(target=hurry)
     thread.start()
     thread.join()
-    assert told == [os.SCHED_OTHER, True, os.SCHED_OTHER]
+    assert told == [*[told[0]] * 4, os.SCHED_OTHER]
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 def test_nothing_is_asked_for_where_there_is_no_hurry():

@@ -248,6 +248,30 @@ def test_stopping_brakes_within_the_deceleration(moment):
     assert not arm._desired[1].any() and arm.state is ControllerState.HOLDING
 
 
+ANY = st.floats(-3, 3) | st.sampled_from([np.nan, np.inf, 1e300])
+
+
+@given(st.data())
+def test_whatever_comes_the_drives_are_told_numbers_within_the_end_stops(data):
+    count, width = data.draw(st.integers(0, 4)), data.draw(st.integers(1, 4))
+    array = st.lists(ANY, min_size=count * width, max_size=count * width)
+    names = data.draw(st.permutations([*JOINTS, "thumb"]))[:width]
+    sent = JointTrajectory(
+        data.draw(ANY),
+        tuple(names),
+        np.array(data.draw(st.lists(ANY, min_size=count, max_size=count))),
+        np.array(data.draw(array)).reshape(count, width),
+        np.zeros((count, width)),
+    )
+    arm = controller(path_tolerance_rad=0.0)
+    reason = arm.accept(sent, 1.0, data.draw(st.none() | st.floats(-1, 2)))
+    assert bool(reason) == (sum(arm.rejected.values()) == 1) == (arm.accepted == 0)
+    for now in np.linspace(1.0, 6.0, 20):
+        q, dq = arm.update(now, now, START, np.zeros(3))
+        assert np.isfinite(q).all() and np.isfinite(dq).all()
+        assert (q >= LOW - 1e-5).all() and (q <= HIGH + 1e-5).all()
+
+
 @pytest.mark.parametrize("wrong", [{"deceleration": 0.0}, {"cmd_timeout_s": -1.0}])
 def test_settings_that_are_none_are_refused(wrong):
     with pytest.raises(UserError, match="0 or more"):

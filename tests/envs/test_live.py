@@ -2,6 +2,7 @@
 
 import threading
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -124,6 +125,15 @@ def test_a_picture_of_the_scene_before_is_not_delivered(live):
             break
     photographer.close()
     assert [stamp_s for _, stamp_s, _ in pictures] == [2.0] and photographer.missed == 1
+
+
+def test_where_nothing_can_be_drawn_it_says_so(live, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no display")
+
+    monkeypatch.setattr(mujoco, "Renderer", broken)
+    with pytest.raises(robowm_envs.EnvError, match="no headless renderer answers"):
+        Photographer(live, ("front",), 32, print)
 
 
 def test_a_camera_that_there_is_not_is_named(live):

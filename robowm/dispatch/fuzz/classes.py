@@ -44,6 +44,16 @@ def offer(line: Line) -> tuple[Chunk, ArmObservation]:
     return wander(line, seen), seen
 
 
+def stock(line: Line) -> tuple[Chunk, ArmObservation]:
+    """A chunk to be broken, which need not have been a good one."""
+    if line.tick is not None:
+        return line.tick
+    seen = line.observe()
+    if not line.sent:
+        return wander(line, seen), seen
+    return dataclasses.replace(line.sent[-1], t0_s=line.now_s), seen
+
+
 def straight(line: Line, seen: ArmObservation, to: Array, time_s: float) -> Chunk:
     """From rest to rest at ``to`` [N], in joint space."""
     q = np.array([to])
@@ -100,7 +110,7 @@ def random(line: Line) -> None:
 
 def extreme(line: Line) -> None:
     """A few numbers, or all of them, of any magnitude."""
-    rng, (chunk, seen) = line.rng, offer(line)
+    rng, (chunk, seen) = line.rng, stock(line)
     q, dq = chunk.q.copy(), chunk.dq.copy()
     for array in (q, dq[:-1]):
         which = rng.random(array.shape) < rng.choice([0.0, 0.05, 1.0])
@@ -113,7 +123,7 @@ def extreme(line: Line) -> None:
 
 def malformed(line: Line) -> None:
     """Of the wrong names, shapes, types and times, without numbers, or not coming to rest."""
-    rng, (chunk, seen) = line.rng, offer(line)
+    rng, (chunk, seen) = line.rng, stock(line)
     n, h = len(chunk.joints), len(chunk.q)
     q, dq = chunk.q.copy(), chunk.dq.copy()
     i, j = rng.integers(h), rng.integers(n)
@@ -406,7 +416,7 @@ MUTATIONS: tuple[Callable[[Chunk, np.random.Generator], Chunk], ...] = (
 
 # How often each is drawn. Bad ones are the most, good ones enough to come to places that are new.
 CLASSES: dict[Callable[[Line], None], float] = {
-    good: 6, unchanged: 2, mutated: 20, random: 40, extreme: 50, malformed: 80, late: 6, early: 4,
-    contradictory: 6, grazing: 12, bordering: 5, colliding: 8, reordered: 5, stale: 4, stopped: 4,
-    held: 3, pushed: 4, displaced: 5, moving: 2, backwards: 3,
+    good: 6, unchanged: 2, mutated: 20, random: 40, extreme: 100, malformed: 150, late: 6, early: 4,
+    contradictory: 6, grazing: 12, bordering: 5, colliding: 8, reordered: 5, stale: 4, stopped: 5,
+    held: 3, pushed: 5, displaced: 6, moving: 3, backwards: 4,
 }  # fmt: skip

@@ -30,9 +30,9 @@ class Oracle(Protocol):
 
     def fork(self) -> Oracle: ...
 
-    def position(self, time_s: float) -> Array: ...
-
-    def velocity(self, time_s: float) -> Array: ...
+    def state(self, time_s: float) -> tuple[Array, Array]:
+        """Position and velocity [N] of the arm, if it does what it was sent."""
+        ...
 
     def watch(self, observation: ArmObservation) -> bool: ...
 
@@ -93,7 +93,7 @@ class Line:
         """What is measured at a time, now unless said: where the oracle says that the arm is, and noise."""
         stamp_s = (self.now_s if at_s is None else at_s) - age_s
         if self.oracle.follows:
-            q, dq = self.oracle.position(stamp_s), self.oracle.velocity(stamp_s)
+            q, dq = self.oracle.state(stamp_s)
             q = q + NOISE_RAD * self.rng.uniform(-1, 1, len(q))
         else:
             q, dq = self.resting, np.zeros_like(self.resting)
@@ -163,7 +163,7 @@ class Line:
         """The arm stops where it is, if that can be told."""
         if self.oracle.follows:
             now_s = seen.stamp_s + seen.age_s
-            self.resting = self.oracle.position(now_s if math.isfinite(now_s) else self.now_s)
+            self.resting = self.oracle.state(now_s if math.isfinite(now_s) else self.now_s)[0]
             self.oracle.stop()
         self.tick = None
 

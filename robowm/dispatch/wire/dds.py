@@ -131,6 +131,8 @@ class DdsLink:
                         heard(cdr.deserialise(kind.ros, sample.data))
                     except Exception:
                         logger.exception("a message of %s was dropped", topic)
+            for entity in (waiting, arrived, reader):
+                delete(entity)
 
         thread = threading.Thread(target=listen, daemon=True, name=f"{self.name} {topic}")
         thread.start()
@@ -196,12 +198,17 @@ def participant(domain: int) -> Iterator[Any]:
     try:
         yield member
     finally:
-        member.__del__()  # dds_delete, now and with all that is in it
+        delete(member)
         with _domains_lock:
             if own:
                 made, users = _domains.pop(domain)
                 if users > 1:
                     _domains[domain] = (made, users - 1)
+
+
+def delete(entity: Any) -> None:
+    """With all that is in it, and now rather than when Python forgets it: others see it until then."""
+    entity.__del__()
 
 
 def settings() -> str:
