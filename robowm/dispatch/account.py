@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robowm.dispatch.bag import Run
-from robowm.dispatch.episodes import results_of, success_of
+from robowm.dispatch.episodes import brakes, results_of, success_of
 from robowm.dispatch.records import (
     Event,
     Executed,
@@ -129,17 +129,10 @@ def tracking_errors(records: Sequence[Record]) -> tuple[Floats, Floats]:
             now_s = record.stamp_s + newest.observation.age_s
             before = following or Trajectory.rest(now_s, newest.observation.q)
             following = before.then(record.chunk, now_s)
-        elif _stops(record):
+        elif brakes(record):
             following = None
     joints = len(newest.observation.q) if newest else 0
     return np.array(stamps), np.array(errors).reshape(len(errors), joints)
-
-
-def _stops(record: Record) -> bool:
-    """Whether the arm brakes, by itself, from here on."""
-    if isinstance(record, Judged):
-        return not (record.decision.accepted or record.preview)
-    return isinstance(record, Event) and record.kind in (Kind.HOLD, Kind.ESTOP, Kind.EPISODE)
 
 
 def plan_kept(records: Sequence[Record]) -> list[float | None]:

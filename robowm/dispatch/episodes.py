@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from robowm.data.episode import Array, Episode, Floats
 from robowm.dispatch.bag import Run
-from robowm.dispatch.records import Event, Executed, Kind, Observed, Record
+from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Record, Sent
 from robowm.spec import TaskSpec
 
 SHADOW = "shadow"  # the message of a mode
@@ -26,13 +27,14 @@ def episodes_of(run: Run) -> list[Episode]:
 
     Nobody measures an object's pose or a reward beside a real arm: these are NaN, as is success but for
     the end of an episode that was told its result. The actions of one that succeeded are labels to
-    imitate. An episode whose end is not known is broken off. Of a run in ``shadow`` nothing is made: what
+    imitate, but not where the arm stood for want of a plan. An episode whose end is not known is broken off. Of a run in ``shadow`` nothing is made: what
     moves the arm there is not recorded.
     """
     seen: dict[int, dict[int, Seen]] = {}
     ends_s: dict[int, float] = {}
     done: dict[int, dict[int, Floats]] = {}
-    shadow = False
+    led: dict[int, set[int]] = {}  # steps in which the arm followed a plan
+    shadow, rest_s = False, -math.inf
     for record in run.records:
         if isinstance(record, Event) and record.kind is Kind.MODE:
             shadow = record.message == SHADOW
@@ -42,6 +44,12 @@ def episodes_of(run: Run) -> list[Episode]:
                 seen.setdefault(record.episode, {})[record.step] = record.stamp_s, arrays
         elif isinstance(record, Executed) and not shadow:
             done.setdefault(record.episode, {})[record.step] = record.action
+            if record.stamp_s < rest_s:
+                led.setdefault(record.episode, set()).add(record.step)
+        if isinstance(record, Sent) and record.receipt.accepted:
+            rest_s = record.chunk.end_s
+        elif brakes(record):
+            rest_s = -math.inf
     results = results_of(run.records)
     found: list[Episode] = []
     for number in sorted(seen):
@@ -59,10 +67,20 @@ def episodes_of(run: Run) -> list[Episode]:
                 "broken_off": success is None,
             }
             rows = [seen[number][t][1] for t in (*stretch, stretch[-1] + 1)]
-            found.append(
-                _episode(run.spec, rows, np.stack([steps[t] for t in stretch]), success, info)
-            )
+            actions = np.stack([steps[t] for t in stretch])
+            imitated = np.full_like(actions, NAN)
+            if success:
+                follows = [t in led.get(number, ()) for t in stretch]
+                imitated[follows] = actions[follows]
+            found.append(_episode(run.spec, rows, actions, imitated, success, info))
     return found
+
+
+def brakes(record: Record) -> bool:
+    """Whether the arm brakes, by itself, from here on."""
+    if isinstance(record, Judged):
+        return not (record.decision.accepted or record.preview)
+    return isinstance(record, Event) and record.kind in (Kind.HOLD, Kind.ESTOP, Kind.EPISODE)
 
 
 def results_of(records: Sequence[Record]) -> dict[int, Mapping[str, Any]]:
@@ -107,6 +125,7 @@ def _episode(
     spec: TaskSpec,
     rows: Sequence[Arrays],
     actions: NDArray[np.float32],
+    imitated: NDArray[np.float32],
     success: bool | None,
     info: dict[str, Any],
 ) -> Episode:
@@ -114,7 +133,6 @@ def _episode(
     succeeded = np.full(steps + 1, NAN)
     if success is not None:
         succeeded[-1] = success
-    imitated = actions if success else np.full_like(actions, NAN)
     return Episode(
         observations={name: np.stack([row[name] for row in rows]) for name in spec.observation},
         actions=actions,

@@ -70,6 +70,28 @@ def test_what_failed_or_is_unknown_is_not_imitated(success):
     np.testing.assert_array_equal(align(episode)["outcome"], np.full(21, expected, np.float32))
 
 
+def test_standing_for_want_of_a_plan_is_not_imitated():
+    """From step 8 to 11 nothing is sent; the chunk of step 7 ends within step 8."""
+    told = []
+    for record in recorded.records():
+        late = isinstance(record, Planned | Judged | Sent) and 0.75 < record.stamp_s < 1.15
+        if not late:
+            told.append(record)
+    (episode,) = episodes_of(run_of(told))
+    known = ~np.isnan(episode.expert_actions).any(1)
+    assert known[:8].all() and not known[9:12].any() and known[12:].all()
+    np.testing.assert_array_equal(episode.expert_actions[known], episode.actions[known])
+
+
+def test_what_a_hold_broke_off_is_not_imitated():
+    told = recorded.records()
+    held = next(at for at, r in enumerate(told) if isinstance(r, Executed) and r.step == 8)
+    told.insert(held, Event(0.0, 0.85, Kind.HOLD, "the observation is old"))
+    (episode,) = episodes_of(run_of(told))
+    known = ~np.isnan(episode.expert_actions).any(1)
+    assert not known[8] and known.sum() == 19
+
+
 def test_a_step_that_was_not_seen_divides_an_episode():
     told = []
     for record in recorded.records():
