@@ -415,7 +415,7 @@ MUTATIONS: tuple[Callable[[Chunk, np.random.Generator], Chunk], ...] = (
 
 # How often each is drawn. Bad ones are the most, good ones enough to come to places that are new.
 CLASSES: dict[Callable[[Line], None], float] = {
-    good: 6, unchanged: 2, mutated: 20, random: 40, extreme: 100, malformed: 150, late: 6, early: 4,
+    good: 6, unchanged: 2, mutated: 20, random: 40, extreme: 140, malformed: 220, late: 6, early: 4,
     contradictory: 6, grazing: 12, bordering: 5, colliding: 8, reordered: 5, stale: 4, stopped: 5,
     held: 3, pushed: 5, displaced: 6, moving: 3, backwards: 4,
 }  # fmt: skip
