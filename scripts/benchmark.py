@@ -296,32 +296,19 @@ def _imagined_step(
 
 
 def gate_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Row]:
-    """The safety gate: its time for an expert's chunks, and what becomes of very many of every class."""
+    """The safety gate: its time for an expert's chunks, and what becomes of very many of every class.
+
+    Where an unsafe one passes, or one of the expert's does not, that is written down with what led to it.
+    """
     from robowm.dispatch import fuzz
-    from robowm_envs.oracle import Oracle
-    from robowm_envs.twin import Twin
 
     say("recording experts")
     recordings = list(_recordings())
     yield from _gate_times(recordings)
-    jobs = math.ceil(config.chunks / JOB)
     report = fuzz.Report()
-    context = multiprocessing.get_context("spawn")  # a forked child inherits torch's threads
-    with concurrent.futures.ProcessPoolExecutor(config.workers, context) as pool:
-        futures = [
-            pool.submit(
-                fuzz.run,
-                [recordings[i % len(recordings)]],
-                Twin,
-                Oracle,
-                math.ceil(config.chunks / jobs),
-                (config.seed, i),
-            )
-            for i in range(jobs)
-        ]
-        for future in concurrent.futures.as_completed(futures):
-            report.add(future.result())
-            say(f"{report.sent:,} of {config.chunks:,} chunks, {report.total.unsafe} unsafe passed")
+    for part in _fuzzed(config, recordings):
+        report.add(part)
+        say(f"{report.sent:,} of {config.chunks:,} chunks, {report.total.unsafe} unsafe passed")
     if report.trouble:
         out = Path(config.out)
         out.mkdir(parents=True, exist_ok=True)
@@ -329,6 +316,26 @@ def gate_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Ro
     for name, count in sorted(report.counts.items()):
         yield _count_row(name, count)
     yield _count_row("all classes", report.total)
+
+
+def _fuzzed(config: Benchmark, recordings: list[Any]) -> Iterator[Any]:
+    """A report of each job, as it is done. Each job takes one recording and a seed of its own."""
+    from robowm.dispatch import fuzz
+    from robowm_envs.oracle import Oracle
+    from robowm_envs.twin import Twin
+
+    jobs = math.ceil(config.chunks / JOB)
+    chunks = math.ceil(config.chunks / jobs)
+    context = multiprocessing.get_context("spawn")  # a forked child inherits torch's threads
+    with concurrent.futures.ProcessPoolExecutor(config.workers, context) as pool:
+        parts = [
+            pool.submit(
+                fuzz.run, [recordings[i % len(recordings)]], Twin, Oracle, chunks, (config.seed, i)
+            )
+            for i in range(jobs)
+        ]
+        for part in concurrent.futures.as_completed(parts):
+            yield part.result()
 
 
 def _recordings() -> Iterator[Any]:
@@ -381,7 +388,8 @@ def _count_row(name: str, count: Any) -> Row:
         f"of {count.doubted:,} refusals needless": count.needless,
         **{f"refused for {check}": n for check, n in count.refused.most_common()},
     }
-    return Row(f"chunks, {name}", "", "sent", count.sent, count.sent, count.sent, 1, beside)
+    size = f"{count.passed / max(count.sent, 1):.0%} passed"
+    return Row(f"chunks, {name}", size, "sent", count.sent, count.sent, count.sent, 1, beside)
 
 
 SUITES = {"env": env_suite, "train": train_suite, "plan": plan_suite, "gate": gate_suite}

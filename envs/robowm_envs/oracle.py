@@ -10,6 +10,7 @@ What it calls unsafe is beyond a limit by more than these tolerances: what a dri
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,8 +27,7 @@ TIME_S = 1e-5
 MEMORY_S = 2.0  # no observation is as late as this
 TOUCH_M = 1e-4  # by which links may overlap
 FINGERTIP_M = 5e-4  # by which fingers may be in the table
-LOOK_RAD = 0.002  # poses no further apart than this, all joints together, need not be told apart
-RADIUS_M = 1.2  # no point of the arm is further from an axis
+LOOK_M = 0.002  # poses between which nothing moves further than this need not be told apart
 SIGHT_M = 0.06
 CLEAR_M = 0.006  # with no more than this left, a refusal is no surprise
 CLEAR = 0.01  # the same, of other limits as shares of them
@@ -59,7 +59,7 @@ class Oracle:
         self._low, self._high = np.array(limits.position_low), np.array(limits.position_high)
         self._fastest = np.array(limits.velocity)
         self._driven = np.isfinite(self._fastest)
-        self._bodies = Bodies(arm)
+        self._bodies = _bodies(arm)
         # Pieces (from s, to s, polygon [4, N]) one after the other; the arm rests after the last.
         self._track: tuple[tuple[float, float, np.ndarray], ...] = ()
         self._newest_s = self._told_s = -np.inf
@@ -290,11 +290,12 @@ class Bodies:
         for g in (*solid, self._table):
             model.geom_contype[g] = model.geom_conaffinity[g] = 1
         model.geom_margin[:] = 0.0
+        self._radius_m = self._radii(built.arm.joints, solid)
 
     def excess(self, q: np.ndarray, workspace: np.ndarray) -> dict[str, float]:
         """How far (m) the tool leaves the workspace [2, 3] and bodies overlap beyond what they may, along
         joint positions [S, N]; negative what is left, of overlaps CLEAR_M at most."""
-        way = np.append(0.0, np.cumsum(np.abs(np.diff(q, axis=0)).sum(1)))
+        way = np.append(0.0, np.cumsum(np.abs(np.diff(q, axis=0)) @ self._radius_m))
         tool, overlap, i = -np.inf, -CLEAR_M, 0
         while True:
             self._place(q[i])
@@ -304,9 +305,29 @@ class Bodies:
             tool, overlap = max(tool, outside), max(overlap, inside_each_other)
             if i == len(q) - 1:
                 return {"workspace": tool, "collision": overlap}
-            # The joints must turn by this much before anything can have come to where it may not be.
-            left = max(-max(outside, inside_each_other) / RADIUS_M, LOOK_RAD)
+            # Something must move this far before anything can have come to where it may not be.
+            left = max(-max(outside, inside_each_other), LOOK_M)
             i = max(i + 1, int(np.searchsorted(way, way[i] + left, side="right")) - 1)
+
+    def _radii(self, joints: Sequence[str], solid: Sequence[int]) -> np.ndarray:
+        """[N] how far from each joint anything was that it moves, in very many poses, and a tenth more."""
+        model, data, rng = self._model, self._data, np.random.default_rng(0)
+        moves = []  # for each joint the bodies behind it
+        for name in joints:
+            behind = {int(model.joint(name).bodyid[0])}
+            for body in range(model.nbody):
+                if int(model.body_parentid[body]) in behind:
+                    behind.add(body)
+            moves.append([g for g in solid if int(model.geom_bodyid[g]) in behind])
+        numbers = [model.joint(name).id for name in joints]
+        low, high = model.jnt_range[numbers].T
+        furthest = np.zeros(len(joints))
+        for _ in range(500):
+            self._place(np.append(rng.uniform(low, high), 0.08))
+            for j, (number, geoms) in enumerate(zip(numbers, moves, strict=True)):
+                away = np.linalg.norm(data.geom_xpos[geoms] - data.xanchor[number], axis=1)
+                furthest[j] = max(furthest[j], (away + model.geom_rbound[geoms]).max())
+        return np.append(1.1 * furthest, 0.5)
 
     def _place(self, q: np.ndarray) -> None:
         self._data.qpos[self._arm] = q[:-1]
@@ -332,6 +353,12 @@ class Bodies:
         apart = self._data.geom_xpos[a] - self._data.geom_xpos[b]
         near = np.flatnonzero(np.einsum("ij,ij->i", apart, apart) < self._near_m2)
         return [self._listed[i] for i in near]
+
+
+@functools.cache
+def _bodies(arm: str) -> Bodies:
+    """One for all oracles of a process: it remembers nothing, and takes a while to build."""
+    return Bodies(arm)
 
 
 def _until(track: Any, time_s: float) -> tuple[tuple[float, float, np.ndarray], ...]:

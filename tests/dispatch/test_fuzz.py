@@ -108,9 +108,11 @@ class Ghost:
      "velocity", "acceleration", "jerk", "tracking", "force", "workspace", "collision"],
 )  # fmt: skip
 def test_a_gate_without_a_check_is_found_out(check, recordings, twin):
-    for seed in range(20):
+    if check == "jerk":  # elsewhere acceleration is at its limit before
+        recordings = [recording.slowed() for recording in recordings]
+    for seed in range(40):
         report = fuzz.run(
-            recordings, lambda: twin, Oracle, chunks=200, seed=seed, make_gate=blind_to(check)
+            recordings, lambda: twin, Oracle, chunks=100, seed=seed, make_gate=blind_to(check)
         )
         if any(check in trouble["why"] for trouble in report.trouble):
             json.dumps(report.trouble, allow_nan=False)  # what led to it can be written down

@@ -178,7 +178,7 @@ def late(line: Line) -> None:
 def early(line: Line) -> None:
     """For later, or so it says."""
     chunk, seen = offer(line)
-    by_s = line.rng.choice([0.05, 0.5, 4.0]) * line.rng.random()
+    by_s = line.rng.choice([0.05, 0.5, 6.0]) * line.rng.random()
     line.send(dataclasses.replace(chunk, t0_s=chunk.t0_s + by_s), seen)
 
 
@@ -207,22 +207,21 @@ def grazing(line: Line) -> None:
     seen = line.observe()
     here = line.gate.path(seen).q[-1]
     way, time_s = np.zeros_like(here), rng.uniform(0.05, 0.6)
-    match rng.integers(5):
+    match rng.integers(4):
         case 0:  # 1.5 way / time is the speed half way
             time_s += 4 * spec.velocity[j] / spec.acceleration[j]
             way[j] = part * spec.velocity[j] * time_s / 1.5
-        case 1:  # 6 way / time^2 the acceleration at both ends
+        case 1:  # 6 way / time^2 the acceleration at both ends, which comes within a sample
             time_s *= 6 * spec.velocity[j] / spec.acceleration[j]
-            way[j] = part * spec.acceleration[j] * time_s**2 / 6
-        case 2:  # which comes within a sample
-            way[j] = part * spec.jerk[j] / spec.servo_hz * time_s**2 / 6
-        case 3:
+            most = min(spec.acceleration[j], spec.jerk[j] / spec.servo_hz)
+            way[j] = part * most * time_s**2 / 6
+        case 2:
             j = rng.integers(4, len(here) - 1)  # the wrist, which moves the tool little
             low, high, time_s = spec.position_low[j], spec.position_high[j], 2.9
             border = high if rng.random() < 0.5 else low
             middle = (low + high) / 2
             way[j] = middle + part * (border - middle) - here[j]
-        case 4:
+        case 3:
             time_s = 3.0 * part
     way[:-1] *= 1 if rng.random() < 0.5 or time_s > 2 else -1
     line.send(straight(line, seen, here + way, time_s), seen)
@@ -416,7 +415,7 @@ MUTATIONS: tuple[Callable[[Chunk, np.random.Generator], Chunk], ...] = (
 
 # How often each is drawn. Bad ones are the most, good ones enough to come to places that are new.
 CLASSES: dict[Callable[[Line], None], float] = {
-    good: 6, unchanged: 2, mutated: 20, random: 40, extreme: 100, malformed: 150, late: 6, early: 4,
+    good: 6, unchanged: 2, mutated: 20, random: 40, extreme: 140, malformed: 220, late: 6, early: 4,
     contradictory: 6, grazing: 12, bordering: 5, colliding: 8, reordered: 5, stale: 4, stopped: 5,
     held: 3, pushed: 5, displaced: 6, moving: 3, backwards: 4,
 }  # fmt: skip
