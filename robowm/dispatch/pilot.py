@@ -129,6 +129,8 @@ class Pilot:
         if receipt.accepted:
             kept = [(t, s) for t, s in self._commanded if stamp_s <= t < start_s - self.step_s / 4]
             self._commanded = kept + commanded
+        else:
+            self.gate.withdraw()
         self._tell(Sent(time.time(), stamp_s, chunk, receipt))
         return Outcome(chunk, decision, receipt, count)
 

@@ -122,6 +122,7 @@ class SafetyGate:
         self._following: Trajectory | None = None
         self._stale = False
         self._newest_s = self._judged_s = -np.inf
+        self._before: tuple[Trajectory | None, float] = None, -np.inf
 
     def check(
         self, chunk: Chunk, observation: ArmObservation, state: ArmState, preview: bool = False
@@ -151,9 +152,14 @@ class SafetyGate:
                     if not margin >= 0:
                         broken.append((name, reason))
         if not broken and not preview:
+            self._before = self._following, self._newest_s
             self._follow(was, path)
             self._newest_s = chunk.t0_s
         return _decision(broken, margins)
+
+    def withdraw(self) -> None:
+        """The chunk that was last accepted was not taken by the arm: what was followed before it goes on."""
+        self._following, self._newest_s = self._before
 
     def path(self, observation: ArmObservation) -> Trajectory:
         """What the arm is on from the observation's time: what was last accepted, or where it is."""

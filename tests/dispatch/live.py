@@ -84,6 +84,8 @@ class LiveArm:
         with self._lock:
             if self.state not in (ArmState.READY, ArmState.HOLDING):
                 return Receipt(False, f"the arm is {self.state}")
+            if chunk.end_s <= self.now_s:
+                return Receipt(False, "all of it is past")
             self.state = ArmState.READY
             self._path = self._path.then(chunk, self.now_s)
             self.sent.append(chunk)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from robowm.dispatch.approvals import Approvals
-from robowm.dispatch.arm import ArmState
+from robowm.dispatch.arm import ArmState, Receipt
 from robowm.dispatch.dispatch_config import DispatchConfig
 from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
 from robowm.dispatch.status import Mode, State
@@ -332,3 +332,20 @@ def test_settings_that_make_no_sense_are_refused(name, value):
 
 def test_a_plan_has_to_be_approved_unless_something_else_is_said():
     assert DispatchConfig().mode == "confirm"
+
+
+def test_a_chunk_that_the_arm_refuses_leaves_no_trace():
+    """What it did not take it is not expected to have done."""
+    arm = LiveArm()
+    take, refused = arm.send, []
+
+    def send(chunk):
+        if len(refused) < 2:
+            refused.append(chunk)
+            return Receipt(False, "the driver is busy")
+        return take(chunk)
+
+    arm.send = send
+    with dispatching(arm=arm) as dispatcher:
+        until(lambda: at_goal(arm))
+    assert len(refused) == 2 and dispatcher.status().rejections == 2

@@ -471,3 +471,13 @@ def test_what_passes_keeps_every_limit_where_chunks_meet(now_s, to, dt_s):
 def test_settings_that_guard_nothing_are_refused(settings, words):
     with pytest.raises(UserError, match=words):
         SafetyConfig(**settings)
+
+
+def test_a_chunk_that_the_arm_did_not_take_is_not_followed():
+    judging, seen = gate(), observation()
+    assert judging.check(moving((0.05, 0.0, 0.08)), seen, ArmState.READY).accepted
+    judging.withdraw()
+    later = observation(stamp_s=0.5)
+    assert judging.path(later).at(0.5)[0][0] == 0.0
+    chunk_again = moving((0.05, 0.0, 0.08), stamp_s=0.5)
+    assert judging.check(chunk_again, later, ArmState.READY).accepted
