@@ -33,6 +33,7 @@ from robowm.dispatch import ARMS
 from robowm.dispatch.approvals import Card
 from robowm.dispatch.bench import Bench
 from robowm.dispatch.bridge import Bridge, BridgeConfig
+from robowm.dispatch.confined import ConfinedArm
 from robowm.dispatch.dispatch_config import DispatchConfig
 from robowm.dispatch.lifecycle import LifecycleState
 from robowm.dispatch.paced import PacedArm
@@ -182,27 +183,42 @@ def arm_of(config: RunBridge, trained: Trained, link: Link) -> Iterator[Any]:
     from robowm_envs.joints import JointPort
     from robowm_envs.twin import Twin
 
-    simulated = config.arm.kind == "sim"
-    options = trained.task.arguments() | ({} if simulated else {"observation": "state"})
-    env = robowm_envs.make(split=config.split, push=config.push, **options)
-    with contextlib.closing(env):
+    if config.arm.kind == "sim":
+        with simulated(config, trained) as arm:
+            yield arm
+        return
+    options = trained.task.arguments() | {"observation": "state"}  # it draws nothing
+    with contextlib.closing(robowm_envs.make(**options)) as env:
         joints = JointPort(env)
-        if simulated:
-            trained.spec.check_same(TaskSpec.from_env(env), f"task {trained.spec.task}")
-            yield PacedArm(SimArm(config.arm, env, joints, config.seed))
-            return
-        twin = Twin()
+    twin = Twin()
 
-        def senses(
-            q: np.ndarray, dq: np.ndarray, effort: np.ndarray | None
-        ) -> dict[str, np.ndarray]:
-            told = np.zeros_like(q) if effort is None else effort
-            return {"proprio": twin.proprio(q, dq, told)}
+    def senses(q: np.ndarray, dq: np.ndarray, effort: np.ndarray | None) -> dict[str, np.ndarray]:
+        return {"proprio": twin.proprio(q, dq, np.zeros_like(q) if effort is None else effort)}
 
-        goal = None if config.goal is None else np.array(config.goal, np.float32)
-        yield ARMS[config.arm.kind](
-            config.arm, joints, trained.spec.observation, senses, goal=goal, link=LentLink(link)
-        )
+    goal = None if config.goal is None else np.array(config.goal, np.float32)
+    yield ARMS[config.arm.kind](
+        config.arm, joints, trained.spec.observation, senses, goal=goal, link=LentLink(link)
+    )
+
+
+@contextlib.contextmanager
+def simulated(config: RunBridge, trained: Trained) -> Iterator[ConfinedArm[PacedArm]]:
+    """In this process, in real time; drawn on a thread of its own."""
+    import robowm_envs
+    from robowm_envs.joints import JointPort
+
+    def make() -> PacedArm:
+        options = trained.task.arguments()
+        env = robowm_envs.make(split=config.split, push=config.push, **options)
+        trained.spec.check_same(TaskSpec.from_env(env), f"task {trained.spec.task}")
+        return PacedArm(SimArm(config.arm, env, JointPort(env), config.seed))
+
+    arm = ConfinedArm(make)
+    try:
+        yield arm
+    finally:
+        arm.run(arm.arm.arm.env.close)
+        arm.end()
 
 
 def assembled(config: RunBridge, trained: Trained, arm: Any, link: Link, node: Any) -> Bridge:
@@ -261,12 +277,12 @@ def serve(config: RunBridge, bridge: Bridge, stopped: Callable[[], bool]) -> Non
         done, why = bridge.start()
         if not done and bridge.state is LifecycleState.UNCONFIGURED:
             raise UserError(why)
-    simulated = bridge.arm if isinstance(bridge.arm, PacedArm) else None
+    world = bridge.arm.arm if isinstance(bridge.arm, ConfinedArm) else None  # a simulation
     while not stopped() and bridge.state is not LifecycleState.FINALIZED:
-        if simulated is not None and simulated.over:
+        if world is not None and world.over:
             break
         time.sleep(POLL_S)
-    result = {} if simulated is None else simulated.arm.env.metrics()
+    result = {} if world is None else world.arm.env.metrics()
     if result:
         bridge.note(Kind.RESULT, json.dumps(plain(result)))
     out, status = Path(config.out), bridge.status()

@@ -21,7 +21,7 @@ from robowm.dispatch.planner import PlannerProcess
 from robowm.dispatch.records import Event, Kind, Record
 from robowm.dispatch.ros import RosArm, RosArmConfig
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.trials.scripted import ScriptedAgent
+from robowm.dispatch.trials import scripted
 from robowm.dispatch.wire.faulty import FaultyLink, WireFaultsConfig
 from robowm.dispatch.wire.lent import LentLink
 from robowm.dispatch.wire.messages import JointState, JointTrajectory, Text
@@ -198,7 +198,7 @@ class Rig:
         bridge = Bridge(
             link,
             arm,
-            PlannerProcess(ScriptedAgent, self._spec, errand),
+            PlannerProcess(scripted.make, self._spec, errand),
             SafetyGate(SafetyConfig(), arm.spec, self._make_twin()),
             commander,
             self._spec.action.switch,
