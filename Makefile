@@ -7,6 +7,7 @@ TORCH ?= 2.13.0
 TORCH_INDEX ?=
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 ARGS ?=
+ROS ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip
 # Compiling 20,000 files to bytecode takes longer than importing those that are used.
@@ -14,7 +15,7 @@ INSTALL := $(PIP) install --no-compile --disable-pip-version-check
 START := $(shell date +%s)
 
 
-.PHONY: help setup demo train test slow check format doctor clean
+.PHONY: help setup demo train test slow check format doctor clean ros-kilted ros-jazzy ros-1 ros-test ros-package bridge-demo
 
 help:
 	@echo 'make demo     set up, plan with a shipped checkpoint, write outputs/demo/report.html (minutes)'
@@ -24,8 +25,12 @@ help:
 	@echo 'make check    style, types, imports'
 	@echo 'make format   put the code into the style that check asks for'
 	@echo 'make setup    set up to develop: $(VENV) with everything'
+	@echo 'make ros-kilted, ros-jazzy, ros-1   environments with ROS: .venv-kilted, .venv-jazzy, .venv-ros1'
+	@echo 'make ros-test the tests of links and arms in each of them that is there'
+	@echo 'make ros-package   build the ROS 2 package ros/robowm_bridge with colcon, and look at what it installs'
+	@echo 'make bridge-demo   a model drives a simulated arm in another process, over ROS 2 (minutes)'
 	@echo 'make doctor   what this machine can do, and how to mend what it cannot'
-	@echo 'Variables: PYTHON, VENV, JOBS, TORCH, TORCH_INDEX; ARGS are handed on to demo, train and test.'
+	@echo 'Variables: PYTHON, VENV, JOBS, TORCH, TORCH_INDEX; ARGS are handed on to demo, train, test, ros-test and bridge-demo.'
 
 demo: $(VENV)/.ready
 	@$(BIN)/python scripts/demo.py started=$(START) $(ARGS)
@@ -50,6 +55,36 @@ format: $(VENV)/.ready-dev
 	$(BIN)/ruff format .
 
 setup: $(VENV)/.ready-dev
+
+# ROS beside the project's own packages; made again when the wheels that are pinned change.
+ros-kilted: .venv-kilted/.ready
+ros-jazzy: .venv-jazzy/.ready
+ros-1: .venv-ros1/.ready
+
+.venv-kilted/.ready .venv-jazzy/.ready: .venv-%/.ready: ros/requirements-%.txt ros/environments.py | $(VENV)/.ready-dev
+	$(BIN)/python ros/environments.py $*
+	@touch $@
+
+.venv-ros1/.ready: ros/environments.py | $(VENV)/.ready-dev
+	$(BIN)/python ros/environments.py ros1
+	@touch $@
+
+# ROS chooses among dds, kilted, jazzy and ros1.
+ros-test: $(VENV)/.ready-dev
+	$(BIN)/python ros/test.py $(ROS) -- $(ARGS)
+
+ros-package: .venv-colcon/.ready $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -q -rs -m 'slow or not slow' tests/ros/test_package.py
+
+.venv-colcon/.ready: ros/requirements-colcon.txt
+	$(PYTHON) -m venv --clear .venv-colcon
+	.venv-colcon/bin/pip install --no-compile --disable-pip-version-check --quiet -r $<
+	@touch $@
+
+# EPISODES starts of those that the shipped models were measured on.
+EPISODES ?= 5
+bridge-demo: .venv-kilted/.ready
+	@$(BIN)/python ros/demo.py $(EPISODES) -- $(ARGS)
 
 doctor:
 	@if [ -x $(BIN)/python ]; then $(BIN)/python scripts/doctor.py; else $(PYTHON) scripts/doctor.py; fi

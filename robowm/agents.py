@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
@@ -164,6 +165,24 @@ def load(path: str | Path, device: str = "auto") -> Trained:
         seed=saved.config["learning"]["seed"],
         **known,
     )
+
+
+def planning_agent(
+    path: str | Path,
+    planner: Any,
+    proposals: str = ALL_PROPOSALS,
+    device: str = "auto",
+    threads: int = 1,
+    seed: int = 0,
+) -> BeliefAgent:
+    """A planner from a checkpoint, for a process of its own: its arguments are plain data.
+
+    Args:
+      planner: the dataclass beside it.
+      threads: torch's, in this process.
+    """
+    torch.set_num_threads(threads)
+    return load(path, device).planner(planner, proposals, seed)
 
 
 def find(path: str | Path) -> checkpoint.Checkpoint:

@@ -28,6 +28,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import dataclasses
 import inspect
 import os
 import re
@@ -47,6 +48,7 @@ from robowm.errors import UserError
 Main = Callable[[Any], int | None]
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}  # what draws without a screen, better ones first
 OTHER_RENDERERS = ("glfw", "glx", "enable", "disable", "on", "off", "true", "false", "1", "0")
+ROS_ARGS = "--ros-args"
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -60,6 +62,7 @@ def call(main: Main, config_name: str, arguments: Sequence[str]) -> int:
     try:
         choose_renderer()
         schema = _schema(main)
+        arguments, ros_args = _without_ros_args(schema, arguments)
         flags = [a for a in arguments if a.startswith("-")]
         if wrong := [flag for flag in flags if flag not in ("--help", "-h", "--cfg", "-c")]:
             raise UserError(
@@ -74,7 +77,10 @@ def call(main: Main, config_name: str, arguments: Sequence[str]) -> int:
         if flags:
             sys.stdout.write(OmegaConf.to_yaml(config))
             return 0
-        return main(configuration.finish(config_name, config)) or 0
+        finished = configuration.finish(config_name, config)
+        if ros_args:
+            finished = dataclasses.replace(finished, ros_args=ros_args)
+        return main(finished) or 0
     except KeyboardInterrupt:
         _say("interrupted.")
         return INTERRUPTED
@@ -122,6 +128,17 @@ def loads(library: str) -> bool:
 
 def _say(text: str) -> None:
     sys.stderr.write(f"{text}\n")
+
+
+def _without_ros_args(schema: type, arguments: Sequence[str]) -> tuple[Sequence[str], list[str]]:
+    """Arguments of ours, and those from ``--ros-args`` on to ``--`` or the end, for a script that has a
+    ``ros_args``: ROS's own tools add them to every node's command line."""
+    fields = {field.name for field in dataclasses.fields(schema)}
+    if ROS_ARGS not in arguments or "ros_args" not in fields:
+        return arguments, []
+    begin = list(arguments).index(ROS_ARGS)
+    end = next((i for i in range(begin, len(arguments)) if arguments[i] == "--"), len(arguments))
+    return [*arguments[:begin], *arguments[end + 1 :]], list(arguments[begin:end])
 
 
 def _schema(main: Main) -> type:

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import robowm
 from robowm.behaviour import BEHAVIOURS
+from robowm.dispatch import ARMS
 from robowm.errors import UserError, unknown
 from robowm.models import MODELS
 from robowm.planning import PLANNERS
@@ -34,6 +35,7 @@ REGISTRIES: Mapping[str, Registry] = {
     "model": MODELS,
     "planner": PLANNERS,
     "behaviour": BEHAVIOURS,
+    "arm": ARMS,
 }
 PRESET = "preset"
 

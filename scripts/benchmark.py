@@ -1,4 +1,4 @@
-"""Measure how fast it is here: suite=env, train or plan, into OUT/benchmark.json and benchmark.md.
+"""Measure how fast it is here, or how safe: suite=env, train, plan or gate, into OUT/benchmark.json and benchmark.md.
 
 Each rate is a median of repeated calls after a warm-up, with its spread, and stands beside the machine
 it holds for. What else runs on the machine shows in the load average.
@@ -6,8 +6,11 @@ it holds for. What else runs on the machine shows in the load average.
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import functools
+import math
+import multiprocessing
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +29,7 @@ from robowm.config import TaskConfig
 from robowm.data.collect import CollectConfig, collect
 from robowm.data.replay import ReplayConfig, SequenceReplay
 from robowm.data.store import Dataset, open_dataset
-from robowm.errors import unknown
+from robowm.errors import UserError, unknown
 from robowm.evaluation import benchmark
 from robowm.evaluation.benchmark import Row, Timing, TimingConfig, duration, measure, rate
 from robowm.evaluation.pictures import write_bytes
@@ -40,6 +43,9 @@ from robowm.planning.agent import BeliefAgent
 from robowm.spec import TaskSpec
 from robowm.tracking import TrackingConfig, make_logger
 
+TROUBLE = "gate_trouble.json"  # what went wrong, where something did
+EPISODES = 2  # of each task's expert
+JOB = 20_000  # chunks; one seed each
 PRECISIONS = ("fp32", "bf16")
 
 
@@ -48,12 +54,13 @@ class Benchmark:
     """The whole configuration.
 
     Attributes:
-      suite: env, train or plan.
+      suite: env, train, plan or gate.
       threads: torch's own.
       steps: env: steps in a timed call.
       vector_envs, vector_processes: env: how many at once.
       data: train: folder that collect.py wrote; None collects a few episodes.
       batch_size, length: train: as in ``learning`` of train.py.
+      chunks, workers, seed: gate: how many are sent, by how many processes, and which.
       compile: train and plan: torch.compile over the losses, and over an imagined step.
       out: folder of the results.
     """
@@ -72,13 +79,22 @@ class Benchmark:
     data: str | None = None
     batch_size: int = 16
     length: int = 16
+    chunks: int = 1_000_000
+    workers: int = 2
+    seed: int = 0
     compile: bool = False
     out: str = "outputs/benchmark"
 
 
-def main(config: Benchmark) -> None:
+def main(config: Benchmark) -> int:
     if config.suite not in SUITES:
         raise unknown("suite", config.suite, SUITES)
+    if config.chunks < 1 or config.workers < 1:
+        raise UserError(
+            f"chunks is {config.chunks} and workers {config.workers}: give at least 1 of each."
+        )
+    trouble = Path(config.out) / TROUBLE
+    trouble.unlink(missing_ok=True)
     torch.set_num_threads(config.threads)
     randomness.seed_all(0)
     device = choose_device(config.device)
@@ -105,6 +121,10 @@ def main(config: Benchmark) -> None:
     )
     write_bytes(out / "benchmark.md", benchmark.markdown(config.suite, facts, rows).encode())
     console.print(str(out / "benchmark.md"), soft_wrap=True)
+    if trouble.is_file():
+        console.print(f"[red]the gate was wrong: {trouble}[/red]", soft_wrap=True)
+        return 1
+    return 0
 
 
 Say = Callable[[str], None]
@@ -275,7 +295,104 @@ def _imagined_step(
     }
 
 
-SUITES = {"env": env_suite, "train": train_suite, "plan": plan_suite}
+def gate_suite(config: Benchmark, device: torch.device, say: Say) -> Iterator[Row]:
+    """The safety gate: its time for an expert's chunks, and what becomes of very many of every class.
+
+    Where an unsafe one passes, or one of the expert's does not, that is written down with what led to it.
+    """
+    from robowm.dispatch import fuzz
+
+    say("recording experts")
+    recordings = list(_recordings())
+    yield from _gate_times(recordings)
+    report = fuzz.Report()
+    for part in _fuzzed(config, recordings):
+        report.add(part)
+        say(f"{report.sent:,} of {config.chunks:,} chunks, {report.total.unsafe} unsafe passed")
+    if report.trouble:
+        out = Path(config.out)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / TROUBLE, {"seed": config.seed, "trouble": report.trouble})
+    for name, count in sorted(report.counts.items()):
+        yield _count_row(name, count)
+    yield _count_row("all classes", report.total)
+
+
+def _fuzzed(config: Benchmark, recordings: list[Any]) -> Iterator[Any]:
+    """A report of each job, as it is done. Each job takes one recording and a seed of its own."""
+    from robowm.dispatch import fuzz
+    from robowm_envs.oracle import Oracle
+    from robowm_envs.twin import Twin
+
+    jobs = math.ceil(config.chunks / JOB)
+    chunks = math.ceil(config.chunks / jobs)
+    context = multiprocessing.get_context("spawn")  # a forked child inherits torch's threads
+    with concurrent.futures.ProcessPoolExecutor(config.workers, context) as pool:
+        parts = [
+            pool.submit(
+                fuzz.run, [recordings[i % len(recordings)]], Twin, Oracle, chunks, (config.seed, i)
+            )
+            for i in range(jobs)
+        ]
+        for part in concurrent.futures.as_completed(parts):
+            yield part.result()
+
+
+def _recordings() -> Iterator[Any]:
+    """A few episodes of every task's expert, through the gate."""
+    import robowm_envs
+    from robowm.dispatch.fuzz.recording import Recording, demonstrate
+    from robowm.dispatch.sim import SimArm, SimArmConfig
+    from robowm_envs.expert import Expert
+    from robowm_envs.joints import JointPort
+    from robowm_envs.tasks import TASKS
+    from robowm_envs.twin import Twin
+
+    twin = Twin()
+    for task in TASKS:
+        env = robowm_envs.make(task, observation="state", split="test")
+        names = env.task.actions.names
+        for seed in range(EPISODES):
+            arm = SimArm(SimArmConfig(), env, JointPort(env), seed)
+            arm.connect()
+            commander = twin.commander(names, arm.spec.position_low, arm.spec.position_high)
+            switches = (False,) * (len(names) - 1) + (True,)
+            episode = demonstrate(arm, Expert(env), twin, commander, switches)
+            yield Recording.of(task, arm.spec, episode.ticks)
+        env.close()
+
+
+def _gate_times(recordings: list[Any]) -> Iterator[Row]:
+    """By the number of waypoints; every other episode with twice as many as the expert sent."""
+    from robowm.dispatch.arm import ArmState
+    from robowm.dispatch.safety import SafetyConfig, SafetyGate
+    from robowm_envs.twin import Twin
+
+    twin = Twin()
+    seconds: dict[int, list[float]] = {}
+    for recording in [*recordings, *(recording.refined() for recording in recordings)]:
+        gate = SafetyGate(SafetyConfig(), recording.spec, twin)
+        for chunk, seen in recording.ticks:
+            begin = time.perf_counter()
+            accepted = gate.check(chunk, seen, ArmState.READY).accepted
+            if accepted:
+                seconds.setdefault(len(chunk.q), []).append(time.perf_counter() - begin)
+    for waypoints, times in sorted(seconds.items()):
+        yield duration("gate, an expert's chunk", f"{waypoints} waypoints", Timing(np.array(times)))
+
+
+def _count_row(name: str, count: Any) -> Row:
+    beside = {
+        "passed": count.passed,
+        "unsafe passed": count.unsafe,
+        f"of {count.doubted:,} refusals needless": count.needless,
+        **{f"refused for {check}": n for check, n in count.refused.most_common()},
+    }
+    size = f"{count.passed / max(count.sent, 1):.0%} passed"
+    return Row(f"chunks, {name}", size, "sent", count.sent, count.sent, count.sent, 1, beside)
+
+
+SUITES = {"env": env_suite, "train": train_suite, "plan": plan_suite, "gate": gate_suite}
 
 
 def _updates(

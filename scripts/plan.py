@@ -1,13 +1,18 @@
 """Plan one episode, dispatch it to the simulated arm, and show what was imagined beside what happened.
 
 Every command passes the safety gate that a real arm has. OUT gets plan_card.png, plan_card.html
-(self-contained), plan.json (every plan, decision and receipt) and episode.mp4.
+(self-contained), plan.json (every plan, decision and receipt) and episode.mp4; with ``record=true`` also
+the bag OUT/run, which replay.py reads.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import math
+import time
+from collections.abc import Iterator
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -21,8 +26,11 @@ from robowm import agents, cli
 from robowm.agents import Trained
 from robowm.dispatch import loop
 from robowm.dispatch.loop import LoopConfig
+from robowm.dispatch.recording import Recorder
+from robowm.dispatch.records import Event, Kind, Listener, plain
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
 from robowm.dispatch.sim import SimArm, SimArmConfig
+from robowm.errors import UserError
 from robowm.evaluation import hindsight, plan_card
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.plan_card import Card, CardConfig
@@ -38,15 +46,17 @@ class Plan:
 
     Attributes:
       checkpoint: folder that train.py wrote, or one step folder in it.
+      arm: sim; the others are for bridge.py.
       seed: episode of the split.
       split: train, validation, test, or a shift.
       threads: torch's own.
+      record: the run into an MCAP bag, OUT/run.
       out: folder of the card.
     """
 
     checkpoint: str = MISSING
     planner: Any = MISSING
-    arm: SimArmConfig = field(default_factory=SimArmConfig)
+    arm: Any = MISSING
     safety: SafetyConfig = field(default_factory=SafetyConfig)
     loop: LoopConfig = field(default_factory=LoopConfig)
     card: CardConfig = field(default_factory=CardConfig)
@@ -54,6 +64,7 @@ class Plan:
     split: str = "test"
     device: str = "auto"
     threads: int = 1
+    record: bool = False
     out: str = "outputs/plan"
 
 
@@ -62,6 +73,11 @@ def main(config: Plan) -> None:
     from robowm_envs.joints import JointPort
     from robowm_envs.twin import Twin
 
+    if not isinstance(config.arm, SimArmConfig):
+        raise UserError(
+            f"arm={config.arm.kind} does not wait for a plan, as it is done here: use arm=sim, or "
+            "scripts/bridge.py."
+        )
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
     trained = agents.load(config.checkpoint, config.device)
@@ -71,14 +87,33 @@ def main(config: Plan) -> None:
         trained.spec.check_same(spec, f"task {spec.task}")
         agent = trained.planner(config.planner, seed=config.seed)
         arm = SimArm(config.arm, env, JointPort(env), config.seed)
-        episode, trace = dispatch(arm, agent, Twin(), config)
+        with recording(config, spec, arm, trained) as tell:
+            episode, trace = dispatch(arm, agent, Twin(), config, tell)
         write(Path(config.out), config, trained, arm, agent, episode, trace)
     finally:
         env.close()
 
 
+@contextlib.contextmanager
+def recording(config: Plan, spec: TaskSpec, arm: SimArm, trained: Trained) -> Iterator[Listener]:
+    """Who is to be told of the run: a recorder, if one is wanted."""
+    if not config.record:
+        yield lambda record: None
+        return
+    about = {
+        "checkpoint": str(trained.path),
+        "config": dataclasses.asdict(config),
+    }
+    with Recorder(Path(config.out) / "run", spec, arm.spec, about) as recorder:
+        yield recorder
+
+
 def dispatch(
-    arm: SimArm, agent: BeliefAgent, twin: Any, config: Plan
+    arm: SimArm,
+    agent: BeliefAgent,
+    twin: Any,
+    config: Plan,
+    tell: Listener = lambda record: None,
 ) -> tuple[loop.Episode, hindsight.Trace]:
     recorder = hindsight.Recorder(arm.env, config.card.camera, config.card.film_size)
 
@@ -101,8 +136,11 @@ def dispatch(
         agent.spec.action.switch,
         over=lambda: arm.timestep.last(),
         config=config.loop,
+        tell=tell,
         on_tick=on_tick,
     )
+    result = json.dumps(plain({"ended": episode.ended, **arm.env.metrics()}))
+    tell(Event(time.time(), episode.final.stamp_s, Kind.RESULT, result))
     return episode, recorder.trace
 
 

@@ -101,6 +101,37 @@ def test_a_suite_runs_and_writes_json_and_table(suite, rows, tmp_path):
     assert all(name in table for name in rows)
 
 
+@pytest.mark.slow
+def test_the_gate_is_counted_by_class_and_timed(tmp_path):
+    arguments = ["+preset=debug", "suite=gate", "chunks=600", f"out={tmp_path}"]
+    assert cli.call(script().main, "benchmark", arguments) == 0
+    rows = {
+        (row["name"], row["size"]): row
+        for row in json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    }
+    assert 0 < rows["gate, an expert's chunk", "3 waypoints"]["value"] < 100  # ms
+    counts = {name: row for (name, _), row in rows.items() if name.startswith("chunks, ")}
+    total = counts.pop("chunks, all classes")
+    assert total["value"] == sum(row["value"] for row in counts.values()) >= 600
+    assert total["extra"]["unsafe passed"] == 0 < total["extra"]["passed"]
+    refused = sum(n for what, n in total["extra"].items() if what.startswith("refused for"))
+    assert total["extra"]["passed"] + refused == total["value"]
+    assert not (tmp_path / "gate_trouble.json").exists()
+
+
+@pytest.mark.slow
+def test_a_gate_that_is_wrong_is_written_down_and_fails(tmp_path, monkeypatch):
+    from robowm.dispatch import fuzz
+
+    benchmark_script = script()
+    trouble = fuzz.Report(trouble=[{"why": "it passed", "events": []}])
+    monkeypatch.setattr(benchmark_script, "_fuzzed", lambda *arguments: iter([trouble]))
+    arguments = ["+preset=debug", "suite=gate", f"out={tmp_path}"]
+    assert cli.call(benchmark_script.main, "benchmark", arguments) == 1
+    written = json.loads((tmp_path / "gate_trouble.json").read_text())
+    assert written["trouble"][0]["why"] == "it passed"
+
+
 def test_an_unknown_suite_names_the_known_ones(capsys, tmp_path):
     assert cli.call(script().main, "benchmark", ["suite=plans", f"out={tmp_path / 'new'}"]) == 2
     assert "did you mean 'plan'?" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from robowm_envs import controller, geometry, ik, pushes, scene
+from robowm_envs import controller, geometry, ik, proprio, pushes, scene
 from robowm_envs import randomise as randomisation
 from robowm_envs.cameras import CAMERAS, Painter
 from robowm_envs.errors import EnvError, unknown
@@ -41,6 +41,7 @@ class ManipulationEnv(dm_env.Environment):
       randomise: groups that are drawn; a shift split draws its group whether named or not.
       arm: key of :data:`robowm_envs.arms.ARMS`.
       push: one of :data:`robowm_envs.pushes.PUSHES`: what is knocked against, once an episode.
+      timestep_s: of the physics; a control step takes a whole number of them.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class ManipulationEnv(dm_env.Environment):
         arm: str = "panda",
         push: str = "none",
         painter: Painter | None = None,
+        timestep_s: float = scene.TIMESTEP_S,
     ):
         if observation not in OBSERVATIONS:
             raise unknown("observation mode", observation, OBSERVATIONS)
@@ -64,22 +66,25 @@ class ManipulationEnv(dm_env.Environment):
                 raise unknown("camera", camera, CAMERAS)
         if not 8 <= image_size <= 1024:
             raise EnvError(f"image_size is {image_size}: choose a number of pixels from 8 to 1024.")
+        steps = controller.CONTROL_DT_S / timestep_s if timestep_s > 0 else 0.0
+        if steps < 1 or abs(steps - round(steps)) > 1e-6:
+            raise EnvError(
+                f"timestep_s is {timestep_s}: choose a time that {controller.CONTROL_DT_S} s, a control "
+                "step, is a multiple of."
+            )
         self.task, self.name = task, task.name
         self.time_limit_steps = task.time_limit_steps
         self.yaw_order = task.yaw_order
         self.goal_rows = task.goal_rows
         self.control_dt_s = controller.CONTROL_DT_S
         self.action_scale = task.actions.scale.copy()
-        self.split = randomisation.check_split(split)
-        self._push_kind = pushes.check_push(push)
-        if push == "object" and not task.things:
-            raise EnvError(f"task {task.name!r} has no object to push: choose push='arm'.")
+        self.draw_from(split, push)
         self._groups = randomisation.check_groups(randomise)
         self._cameras = tuple(cameras) if observation == "pixels" else ()
         self._size = (image_size, image_size)
         self._state_mode = observation == "state"
         self._next_episode = int(seed)
-        scene_ = scene.build(arm, task.things, task.marker, task.has_zone)
+        scene_ = scene.build(arm, task.things, task.marker, task.has_zone, timestep_s)
         self.physics = Physics(scene_)
         self.controller = controller.HandController(self.physics, task.actions)
         self._conditions = Conditions(scene_)
@@ -158,6 +163,14 @@ class ManipulationEnv(dm_env.Environment):
         self.painter.close()
 
     # Beyond dm_env
+
+    def draw_from(self, split: str, push: str) -> None:
+        """Of which split the next episodes are, and what is pushed in them."""
+        randomisation.check_split(split)
+        pushes.check_push(push)
+        if push == "object" and not self.task.things:
+            raise EnvError(f"task {self.name!r} has no object to push: choose push='arm'.")
+        self.split, self._push_kind = split, push
 
     def privileged_spec(self) -> dict[str, specs.Array]:
         return dict(self._privileged_specs)
@@ -354,7 +367,10 @@ class ManipulationEnv(dm_env.Environment):
             f"image_{camera}": self.painter(self.physics.data, camera, self._size)
             for camera in self._cameras
         }
-        vectors = {"proprio": self._proprio(), "goal": self.task.goal_observation(self.goal)}
+        vectors = {
+            "proprio": proprio.vector(self.physics),
+            "goal": self.task.goal_observation(self.goal),
+        }
         if self._state_mode:
             vectors["object"] = self._object()
         for name, vector in vectors.items():
@@ -363,18 +379,6 @@ class ManipulationEnv(dm_env.Environment):
             bounded = np.minimum(np.maximum(vector, spec.minimum), spec.maximum)
             observation[name] = bounded.astype(np.float32)
         return observation
-
-    def _proprio(self) -> np.ndarray:
-        physics = self.physics
-        return np.concatenate(
-            [
-                physics.joint_position(),
-                physics.joint_velocity(),
-                physics.hand_position(),
-                physics.hand_rotation()[:, :2].T.ravel(),
-                [physics.gripper_width(), physics.gripper_force()],
-            ]
-        )
 
     def _object(self) -> np.ndarray:
         physics = self.physics
@@ -391,15 +395,11 @@ class ManipulationEnv(dm_env.Environment):
 
     def _build_specs(self) -> dict[str, specs.Array]:
         physics, low, high = self.physics, scene.WORKSPACE_LOW_M, scene.WORKSPACE_HIGH_M
-        speed = physics.scene.arm.joint_velocity
-        width = physics.scene.arm.width_max_m
         built: dict[str, specs.Array] = {
             f"image_{c}": specs.BoundedArray((*self._size, 3), np.uint8, 0, 255, name=f"image_{c}")
             for c in self._cameras
         }
-        proprio_low = [*physics.joint_low, *-speed, *low, *[-1.0] * 6, 0.0, -1.0]
-        proprio_high = [*physics.joint_high, *speed, *high, *[1.0] * 6, width, 1.0]
-        built["proprio"] = _bounded("proprio", proprio_low, proprio_high)
+        built["proprio"] = _bounded("proprio", *proprio.bounds(physics))
         built["goal"] = self.task.goal_spec()
         if self._state_mode:
             bounds = [*low[:2] - 0.05, 0.0], [*high[:2] + 0.05, high[2]]

@@ -41,6 +41,13 @@ class JointPort:
             np.append(physics.joint_velocity(), closing),
         )
 
+    def effort(self) -> np.ndarray:
+        """[N]: of the drives in the last time step (N m); of the gripper the share of its force, closing."""
+        physics = self._physics
+        return np.append(
+            physics.data.actuator_force[physics.arm_actuators], physics.gripper_force()
+        )
+
     def follow(self, q: np.ndarray, dq: np.ndarray) -> dm_env.TimeStep:
         """One control step along positions and velocities [S, N]; to be asked of a running episode only."""
         expected = (len(self.sample_s), len(self.names))

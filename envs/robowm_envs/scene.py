@@ -42,7 +42,7 @@ class Scene:
 
 def build(
     arm_name: str = "panda", things: tuple[Box, ...] = (), marker: str = "bar",
-    zone: bool = False,
+    zone: bool = False, timestep_s: float = TIMESTEP_S,
 ) -> Scene:  # fmt: skip
     """Compose arm, table, lights, cameras, objects and target markers.
 
@@ -53,12 +53,13 @@ def build(
         ``"bars"`` (one for each object, in its colour), ``"disc"`` (lies on the table and shows no
         yaw), ``"ball"`` or ``"none"``.
       zone: a box that stops nothing and that no camera of an agent's sees.
+      timestep_s: of the physics.
     """
     arm = arms.build(arm_name)
     spec = mujoco.MjSpec()
     spec.modelname = "robowm"
     # The scene's options hold, whatever the arm's file says.
-    spec.option.timestep = TIMESTEP_S
+    spec.option.timestep = timestep_s
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
     spec.option.impratio = 10.0

@@ -72,8 +72,11 @@ class Cloning(nn.Module):
 
 
 def imitation(policy: MixedAction, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean negative log-likelihood of ``expert_action`` where there is one."""
-    weight, label = batch["has_action"], batch["expert_action"]
+    """Mean negative log-likelihood of ``expert_action`` where there is one; where there is none it is
+    NaN."""
+    label = batch["expert_action"]
+    weight = batch["has_action"] * ~label.isnan().any(-1)
+    label = label.nan_to_num()
     count = weight.sum().clamp(min=1)
     loss = -(policy.log_prob(label) * weight).sum() / count
     error = (policy.mode() - label).abs()

@@ -14,6 +14,7 @@ from robowm.spec import TaskSpec
 
 Array = NDArray[Any]
 Floats = NDArray[np.float32]
+_MAY_BE_UNKNOWN = ("expert_actions", "rewards", "success", "privileged/")
 
 
 @dataclasses.dataclass
@@ -21,7 +22,8 @@ class Episode:
     """T actions and the T+1 observations around them.
 
     ``actions[t]`` is taken at observation t and earns ``rewards[t]`` on arriving at observation
-    t + 1.
+    t + 1. What nobody measured or labelled, as on a real arm, is NaN: expert actions, rewards, success,
+    privileged arrays.
 
     Attributes:
       observations: by name, each [T+1, ...]; images uint8, vectors float32.
@@ -49,7 +51,7 @@ class Episode:
         return len(self.actions)
 
     def check(self, spec: TaskSpec) -> None:
-        """Raise :class:`UserError` where an array does not fit ``spec`` or is not finite."""
+        """Raise :class:`UserError` where an array does not fit ``spec`` or holds what is no number."""
         steps = len(self)
         if steps == 0:
             raise UserError("an episode has no actions: record at least one step.")
@@ -63,7 +65,8 @@ class Episode:
                     f"{name} of an episode of {spec.task!r} is {array.dtype} {list(array.shape)}, "
                     f"expected {dtype} {list(shape)}: it belongs to another task or version."
                 )
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = np.isinf if name.startswith(_MAY_BE_UNKNOWN) else _not_finite
+            if array.dtype.kind == "f" and bad(array).any():
                 raise UserError(
                     f"{name} of episode {self.info.get('seed')} is not finite: leave this episode out."
                 )
@@ -84,3 +87,7 @@ class Episode:
         yield "rewards", self.rewards, (steps,), "float32"
         yield "success", self.success, (steps + 1,), "float32"
         yield "states", self.states, (steps + 1,), "float64"
+
+
+def _not_finite(array: Array) -> NDArray[np.bool_]:
+    return ~np.isfinite(array)

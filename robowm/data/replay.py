@@ -66,6 +66,8 @@ def align(episode: Episode) -> dict[str, Array]:
     outcome               success at the last observation, in every row; NaN where it was broken off
     privileged/NAME       learning targets at this observation
     ============= ======= ==========================================================================
+
+    What is unknown of expert actions, rewards, success and learning targets is NaN.
     """
     steps, size = episode.actions.shape
     nothing = np.zeros((1, size), np.float32)

@@ -13,6 +13,8 @@
           obs/NAME, final_obs/NAME [T, ...], [1, ...]
           privileged/NAME          [T+1, ...]
 
+NaN in expert_actions, rewards, success and privileged is unknown: nobody measured or labelled it.
+
 A shard is written beside its place, flushed to the disk and renamed: it is there whole or not at
 all. It never changes afterwards, so readers need no lock.
 """

@@ -2,4 +2,12 @@
 
 from robowm.registry import Registry
 
-ARMS = Registry("arm", {"sim": "robowm.dispatch.sim:SimArm"})
+ARMS = Registry(
+    "arm",
+    {
+        "sim": "robowm.dispatch.sim:SimArm",
+        "ros2": "robowm.dispatch.ros:Ros2Arm",
+        "dds": "robowm.dispatch.ros:DdsArm",
+        "ros1": "robowm.dispatch.ros:Ros1Arm",
+    },
+)

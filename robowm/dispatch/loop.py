@@ -1,20 +1,24 @@
-"""From observations to motion: observe, act, judge, send; everything that was decided is kept."""
+"""A loop in which the arm waits for the planner, as a simulation does: observe, act, judge, send.
+
+It is deterministic. A real arm does not wait: :mod:`robowm.dispatch.dispatcher`.
+"""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from robowm.dispatch.arm import Arm, ArmObservation, ArmState, Array, Chunk, Observation, Receipt
+from robowm.dispatch.arm import Arm, ArmObservation, ArmState, Chunk, Observation, Receipt
+from robowm.dispatch.pilot import Commander, Pilot
+from robowm.dispatch.plan_facts import plan_facts
+from robowm.dispatch.records import Executed, Listener, Observed, Planned, plain
 from robowm.dispatch.safety import Decision, SafetyGate
-from robowm.dispatch.trajectory import chunk_of, through
 from robowm.errors import UserError
 from robowm.planning.protocol import Plan
 
@@ -35,18 +39,6 @@ class Agent(Protocol):
     def executed(self, action: np.ndarray) -> None:
         """Tell what is done from this observation on until the next, where it is not what :meth:`act`
         returned."""
-        ...
-
-
-class Commander(Protocol):
-    """From actions to joint targets, such as ``robowm_envs.twin.Commander``."""
-
-    def reset(self, q: Array) -> None:
-        """Command what is, at joint position [N]."""
-        ...
-
-    def target(self, action: np.ndarray, q: Array) -> Array:
-        """Joint position [N] to be at when ``action`` [A] has been done from ``q`` [N]."""
         ...
 
 
@@ -102,7 +94,7 @@ class Tick:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; what is not a number is None."""
         plan = self.plan
-        return _finite(
+        return plain(
             {
                 "step": self.index,
                 "stamp_s": round(self.observation.stamp_s, 6),
@@ -159,6 +151,7 @@ def run(
     switches: tuple[bool, ...],
     over: Callable[[], bool],
     config: LoopConfig | None = None,
+    tell: Listener = lambda record: None,
     on_tick: Callable[[Tick], None] | None = None,
 ) -> Episode:
     """Drive a connected ``arm`` by ``agent`` until the episode ends; one action, one chunk.
@@ -169,71 +162,71 @@ def run(
     Args:
       switches: [A] True where an action's dimension is a switch, as in ``ActionSpec.switch``.
       over: whether the task has ended, asked after every command.
+      tell: of each record, as it is made.
       on_tick: told of every turn after its command, before the next observation.
     """
     config = config or LoopConfig()
-    gate.reset()
+    pilot = Pilot(arm, gate, commander, config.step_s, config.waypoint_s, tell)
     agent.reset()
     still = np.where(switches, -1.0, 0.0).astype(np.float32)
     # Actions that are under way or will be before the next one can be: what planning takes.
     committed: collections.deque[np.ndarray] = collections.deque([still] * config.lead_steps)
-    observation = arm.observe()
-    commander.reset(observation.q)
     ticks: list[Tick] = []
     refused, ended = 0, ""
     while not ended:
         observation = arm.observe()
+        index, plan_id, now_s = len(ticks), f"plan-{len(ticks):05d}", observation.stamp_s
+        tell(Observed(time.time(), observation, index))
         begin = time.perf_counter()
         action = agent.act(observation.arrays, tuple(committed))
-        act_ms = (time.perf_counter() - begin) * 1e3
-        path = gate.path(observation)
-        start_s = observation.stamp_s + config.lead_steps * config.step_s
-        # Where the joints will be as the action begins: as far from the path as they are now.
-        expected = observation.q + path.at(start_s)[0] - path.at(observation.stamp_s)[0]
-        target = commander.target(action, expected)
-        meant = through(target[None], path, start_s, config.step_s, config.waypoint_s, arm.spec)
-        chunk = chunk_of(
-            meant, observation.stamp_s, config.waypoint_s, f"plan-{len(ticks):05d}", arm.spec.joints
-        )
-        decision = gate.check(chunk, observation, arm.state)
-        if decision.accepted:
-            receipt = arm.send(chunk)
-        else:
-            receipt = Receipt(False, "; ".join(decision.reasons))
-        if receipt.accepted:
+        latency_s = time.perf_counter() - begin
+        if agent.last_plan is not None:
+            facts = plan_facts(agent.last_plan)
+            lead = config.lead_steps
+            tell(
+                Planned(
+                    time.time(), now_s, plan_id, index, lead, latency_s=latency_s, **vars(facts)
+                )
+            )
+        start_s = now_s + config.lead_steps * config.step_s
+        outcome = pilot.send(action[None], start_s, now_s, observation, plan_id)
+        if outcome.accepted:
             refused, executed = 0, action
             still = np.where(switches, action, 0.0).astype(np.float32)
         else:
             refused, executed = refused + 1, still
-            logger.warning("step %d was not sent: %s", len(ticks), receipt.reason)
-            arm.hold()
-            commander.reset(gate.hold(observation).q[-1])
+            logger.warning("step %d was not sent: %s", index, outcome.reason)
+            pilot.hold(observation)
         committed.append(executed)
-        agent.executed(committed.popleft())
+        done = committed.popleft()
+        agent.executed(done)
+        tell(Executed(time.time(), now_s, index, done))
         tick = Tick(
-            len(ticks),
+            index,
             observation,
             action,
             executed,
             agent.last_plan,
-            chunk,
-            decision,
-            receipt,
-            act_ms,
+            outcome.chunk,
+            outcome.decision,
+            outcome.receipt or Receipt(False),
+            latency_s * 1e3,
         )
         ticks.append(tick)
         if on_tick is not None:
             on_tick(tick)
         ended = _ended(arm, over, config, refused, len(ticks))
         if not ended:
-            arm.wait(observation.stamp_s + config.step_s)
+            arm.wait(now_s + config.step_s)
             ended = _ended(arm, over, config, refused, len(ticks))
-    return Episode(ticks, arm.observe(), ended)
+    final = arm.observe()
+    tell(Observed(time.time(), final, len(ticks)))
+    return Episode(ticks, final, ended)
 
 
 def plan_to_dict(plan: Plan, plan_id: str) -> dict[str, Any]:
     """A plan for one belief as plain data; what is not a number is None."""
-    return _finite(
+    return plain(
         {
             "id": plan_id,
             "value": float(plan.value[0]),
@@ -244,15 +237,6 @@ def plan_to_dict(plan: Plan, plan_id: str) -> dict[str, Any]:
             "planning_time_ms": plan.planning_time_ms,
         }
     )
-
-
-def _finite(value: Any) -> Any:
-    """The same plain data, which standard JSON can hold."""
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _ended(arm: Arm, over: Callable[[], bool], config: LoopConfig, refused: int, steps: int) -> str:

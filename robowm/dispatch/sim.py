@@ -8,7 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from robowm.dispatch.arm import ArmObservation, ArmSpec, ArmState, Array, Chunk, Receipt
+from robowm.dispatch.arm import ArmObservation, ArmState, Array, Chunk, Receipt
+from robowm.dispatch.limits import LimitsConfig
 from robowm.dispatch.trajectory import Trajectory
 from robowm.errors import UserError
 
@@ -35,45 +36,6 @@ class JointPort(Protocol):
 
 
 @dataclasses.dataclass
-class LimitsConfig:
-    """What an arm may do; the defaults are for the simulated Panda-class arm.
-
-    Attributes:
-      position_margin_rad: kept to each joint's end stop; the gripper may use all of its stroke.
-      velocity_scale: share of the published velocity limits.
-      acceleration, jerk: of every joint but the gripper, rad/s^2 and rad/s^3.
-      workspace_low, workspace_high: [3] m, box for the tool point.
-      force_n: at the tool, where it is measured.
-    """
-
-    position_margin_rad: float = 0.1
-    velocity_scale: float = 1.0
-    acceleration: float = 45.0
-    jerk: float = 45_000.0
-    workspace_low: tuple[float, float, float] = (0.25, -0.32, 0.0)
-    workspace_high: tuple[float, float, float] = (0.73, 0.32, 0.40)
-    force_n: float = 60.0
-
-    def spec(self, names: Any, low: Array, high: Array, velocity: Array, rate_hz: float) -> ArmSpec:
-        """The limits of joints [N] with these end stops and published velocities."""
-        margin = np.full(len(names), self.position_margin_rad)
-        margin[-1] = 0.0
-        driven = np.isfinite(velocity)
-        return ArmSpec(
-            joints=tuple(names),
-            position_low=tuple((low + margin).tolist()),
-            position_high=tuple((high - margin).tolist()),
-            velocity=tuple((velocity * self.velocity_scale).tolist()),
-            acceleration=tuple(np.where(driven, self.acceleration, np.inf).tolist()),
-            jerk=tuple(np.where(driven, self.jerk, np.inf).tolist()),
-            workspace_low=self.workspace_low,
-            workspace_high=self.workspace_high,
-            rate_hz=rate_hz,
-            force_n=self.force_n,
-        )
-
-
-@dataclasses.dataclass
 class SimArmConfig:
     kind: str = "sim"
     limits: LimitsConfig = dataclasses.field(default_factory=LimitsConfig)
@@ -95,7 +57,7 @@ class SimArm:
             port.names, port.low, port.high, port.velocity, 1 / env.control_dt_s
         )
         self.timestep: Any = None
-        self._state = ArmState.DISCONNECTED
+        self._state, self._connected = ArmState.DISCONNECTED, False
         self._path = Trajectory.rest(0.0, np.zeros(len(port.names)))
         self._steps = 0
 
@@ -108,10 +70,14 @@ class SimArm:
         self.timestep = self.env.reset(seed=self.seed)
         self._steps = 0
         self._path = Trajectory.rest(0.0, self.port.state()[0])
-        self._state = ArmState.READY
+        self._connected = True
+        if self._state is not ArmState.STOPPED:
+            self._state = ArmState.READY
 
     def close(self) -> None:
-        self._state = ArmState.DISCONNECTED
+        self._connected = False
+        if self._state is not ArmState.STOPPED:
+            self._state = ArmState.DISCONNECTED
 
     def observe(self) -> ArmObservation:
         if self.timestep is None:
@@ -156,8 +122,7 @@ class SimArm:
 
     def reset(self) -> None:
         if self._state is ArmState.STOPPED:
-            connected = self.timestep is not None
-            self._state = ArmState.HOLDING if connected else ArmState.DISCONNECTED
+            self._state = ArmState.HOLDING if self._connected else ArmState.DISCONNECTED
             self._path = Trajectory.rest(self._now_s, self._path.at(self._now_s)[0])
 
     @property

@@ -8,6 +8,7 @@ gate judges, what the simulated arm follows and what is sent is this same curve.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -20,7 +21,8 @@ from robowm.dispatch.arm import ArmSpec, Array, Chunk
 class Extremes:
     """The worst along a trajectory, [N] each, in closed form.
 
-    ``jerk`` counts the step in acceleration where cubics meet as spread over one sample of the drive.
+    ``jerk`` is the most that acceleration changes within one sample of the drive, over its time: the
+    step where cubics meet, and the slope beside it.
     """
 
     low: Array
@@ -58,11 +60,12 @@ class Trajectory:
         if len(self.time_s) == 1:
             q = np.broadcast_to(self.q[0], (*times.shape, self.q.shape[1]))
             return q.copy(), np.zeros_like(q), np.zeros_like(q)
-        inside = np.clip(times, self.time_s[0], self.time_s[-1])
-        k = np.clip(np.searchsorted(self.time_s, inside, side="right") - 1, 0, len(self.time_s) - 2)
-        start, velocity, a2, a3 = (part[k] for part in self._coefficients())
+        first, last = self.time_s[0], self.time_s[-1]
+        inside = np.minimum(np.maximum(times, first), last)
+        k = np.searchsorted(self.time_s[1:-1], inside, side="right")
+        start, velocity, a2, a3 = self._coefficients[:, k]
         t = (inside - self.time_s[k])[..., None]
-        moving = ((times >= self.time_s[0]) & (times < self.time_s[-1]))[..., None]
+        moving = ((times >= first) & (times < last))[..., None]
         return (
             start + t * (velocity + t * (a2 + t * a3)),
             np.where(moving, velocity + t * (2 * a2 + 3 * t * a3), 0.0),
@@ -99,7 +102,7 @@ class Trajectory:
         """What an arm follows that is on this trajectory at ``now_s`` and is handed ``chunk``: from
         where it is to the first waypoint that is not yet past, at the time that is due."""
         times = chunk.t0_s + chunk.dt_s * np.arange(1, len(chunk.q) + 1)
-        due = times > now_s + 1e-9
+        due = times > now_s + PAST_S
         q, dq, _ = self.at(now_s)
         if not due.any():  # all of it is past
             return self.after(now_s)
@@ -109,47 +112,75 @@ class Trajectory:
             np.vstack([dq, chunk.dq[due]]),
         )
 
-    def extremes(self, servo_hz: float) -> Extremes:
-        start, velocity, a2, a3 = self._coefficients()
+    def extremes(self, servo_hz: float, before: Array | None = None) -> Extremes:
+        """The worst from its beginning on.
+
+        Args:
+          servo_hz: samples of the drive a second.
+          before: acceleration [N] with which it is come to; None: none where it begins at rest, else the
+            one that it goes on with.
+        """
+        start, velocity, a2, a3 = self._coefficients
         n = self.q.shape[1]
         if not len(start):
             zero = np.zeros(n)
             return Extremes(self.q[0], self.q[0], zero, zero, zero)
-        d = np.diff(self.time_s)[:, None]
+        d = (self.time_s[1:] - self.time_s[:-1])[:, None]
         with np.errstate(divide="ignore", invalid="ignore"):
-            # Speed is extreme at the ends or where acceleration vanishes; position where speed does.
-            bend = -a2 / (3 * a3)
-            root = np.sqrt(a2**2 - 3 * a3 * velocity)
-            stops = np.stack(
-                [(-a2 + root) / (3 * a3), (-a2 - root) / (3 * a3), -velocity / (2 * a2)]
-            )
+            bend = -a2 / (3 * a3)  # speed is extreme at the ends or where acceleration vanishes
         bend = np.where((bend > 0) & (bend < d), bend, 0.0)
-        stops = np.where((stops > 0) & (stops < d), stops, 0.0)
+        stops = self._stops
         reached = start + stops * (velocity + stops * (a2 + stops * a3))  # [3, K - 1, N]
         speed = np.maximum(
             np.abs(self.dq).max(0), np.abs(velocity + bend * (2 * a2 + 3 * bend * a3)).max(0)
         )
-        first, last = 2 * a2, 2 * a2 + 6 * d * a3
+        first, last, slope = 2 * a2, 2 * a2 + 6 * d * a3, 6 * a3
+        if before is None:
+            before = np.where(self.dq[0] == 0, 0.0, first[0])
         zero = np.zeros((1, n))
-        # From rest at the start only where it starts at rest: what moves has been accelerating before.
-        before = np.where(self.dq[:1] == 0, zero, first[:1])
-        steps = np.abs(np.vstack([first, zero]) - np.vstack([before, last])) * servo_hz
+        steps = (np.concatenate([first, zero]) - np.concatenate([before[None], last])) * servo_hz
+        # A sample that a knot lies in sees its step, and of the slopes beside it a mixture.
+        jerk = np.maximum(
+            np.abs(steps + np.concatenate([slope, zero])),
+            np.abs(steps + np.concatenate([zero, slope])),
+        )
         return Extremes(
             low=np.minimum(self.q.min(0), reached.min((0, 1))),
             high=np.maximum(self.q.max(0), reached.max((0, 1))),
             speed=speed,
             acceleration=np.maximum(np.abs(first), np.abs(last)).max(0),
-            jerk=np.maximum(np.abs(6 * a3).max(0), steps.max(0)),
+            jerk=np.maximum(np.abs(slope).max(0), jerk.max(0)),
         )
 
-    def _coefficients(self) -> tuple[Array, Array, Array, Array]:
-        """q(t) = q0 + v0 t + a2 t^2 + a3 t^3 within each segment, [K - 1, N] each."""
-        d = np.diff(self.time_s)[:, None]
-        slope = np.diff(self.q, axis=0) / d
+    @functools.cached_property
+    def turns_s(self) -> Array:
+        """[T] times, in order, between which no joint turns back; its ends are the first and last."""
+        stops = (self.time_s[:-1, None] + self._stops).ravel()
+        return np.unique(np.concatenate([self.time_s, stops]))
+
+    @functools.cached_property
+    def _coefficients(self) -> Array:
+        """q(t) = q0 + v0 t + a2 t^2 + a3 t^3 within each segment, [4, K - 1, N]."""
+        d = (self.time_s[1:] - self.time_s[:-1])[:, None]
+        slope = (self.q[1:] - self.q[:-1]) / d
         v0, v1 = self.dq[:-1], self.dq[1:]
-        return self.q[:-1], v0, (3 * slope - 2 * v0 - v1) / d, (v0 + v1 - 2 * slope) / d**2
+        a2, a3 = (3 * slope - 2 * v0 - v1) / d, (v0 + v1 - 2 * slope) / d**2
+        return np.stack([self.q[:-1], v0, a2, a3])
+
+    @functools.cached_property
+    def _stops(self) -> Array:
+        """[3, K - 1, N] times within each segment at which a joint's speed vanishes, 0 for none."""
+        _, velocity, a2, a3 = self._coefficients
+        d = (self.time_s[1:] - self.time_s[:-1])[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            root = np.sqrt(a2**2 - 3 * a3 * velocity)
+            stops = np.stack(
+                [(-a2 + root) / (3 * a3), (-a2 - root) / (3 * a3), -velocity / (2 * a2)]
+            )
+        return np.where((stops > 0) & (stops < d), stops, 0.0)
 
 
+PAST_S = 1e-9  # a waypoint that is due this soon is past
 BRAKING = 0.5  # share of the acceleration limit
 BLEND = 0.5  # share of a step in which speed changes; at 1 it would swing from step to step
 

@@ -478,10 +478,13 @@ class RSSM(nn.Module):
         scalars = self._scalars(feat)
         flags = self.flag_head(scalars).float()
         bce = F.binary_cross_entropy_with_logits
+        # Where nobody told a reward or success, it is NaN.
+        known = {k: ~batch[k].isnan() for k in ("reward", "success")}
+        reward, success = batch["reward"].nan_to_num(), batch["success"].nan_to_num()
         losses = {
-            "reward": self.two_hot.loss(self.reward_head(scalars), batch["reward"]),
+            "reward": self.two_hot.loss(self.reward_head(scalars), reward) * known["reward"],
             "cont": bce(flags[..., 0], batch["cont"], reduction="none"),
-            "success": bce(flags[..., 1], batch["success"], reduction="none"),
+            "success": bce(flags[..., 1], success, reduction="none") * known["success"],
         }
         if self.contact_size:
             target = torch.cat([batch[f"privileged/{k}"] for k in self.contact_keys], -1)

@@ -116,6 +116,12 @@ class BeliefAgent:
             self.belief = self.model.observe(belief, previous, arrays, is_first)
         return self.belief
 
+    def unseen(self) -> None:
+        """A step went by without an observation: believe what the model expects of what was executed."""
+        if self.belief is not None and self._previous is not None:
+            with torch.no_grad():
+                self.belief = self.model.step(self.belief, self._previous).state
+
     def executed(self, action: np.ndarray) -> None:
         """Tell what was executed [A] or [B, A], where it was not what :meth:`act` returned."""
         rows = [self.spec.action.validate(row) for row in np.atleast_2d(action)]

@@ -68,6 +68,23 @@ def test_it_learns_a_constant_label(behaviour, model):
     torch.testing.assert_close(mode, torch.tensor([0.4, -0.3, 1.0]).expand(3, 3), atol=0.1, rtol=0)
 
 
+def test_what_nobody_labelled_is_not_imitated(behaviour, model):
+    batch = random_batch(model.spec, 2, 8)
+    _, _, states = model.loss(batch)
+    labels = batch["expert_action"].clone()
+
+    def loss_of(row_of_the_other):
+        batch["expert_action"] = torch.stack([labels[0], row_of_the_other])
+        loss, metrics = behaviour.loss(model, batch, states)
+        assert loss.isfinite()
+        return metrics["loss"]
+
+    one_row = {k: v[:1] for k, v in batch.items()}
+    alone = behaviour.loss(model, one_row, {k: v[:1] for k, v in states.items()})[1]["loss"]
+    torch.testing.assert_close(loss_of(torch.full((8, 3), torch.nan)), alone)
+    assert loss_of(labels[1]) != alone
+
+
 def test_labels_without_action_do_not_count(behaviour, model):
     """The last observation of an episode has no action: whatever stands there is ignored."""
     batch = random_batch(model.spec, 2, 8)

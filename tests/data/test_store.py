@@ -86,6 +86,31 @@ def test_refuses_what_does_not_fit_the_spec(tmp_path):
     ]  # the old shard is untouched
 
 
+def test_what_nobody_measured_is_nan_and_comes_back(tmp_path):
+    def unknown(array):
+        return np.full_like(array, np.nan)
+
+    good = random_episode(0, steps=4)
+    real = dataclasses.replace(
+        good,
+        expert_actions=unknown(good.expert_actions),
+        rewards=unknown(good.rewards),
+        success=unknown(good.success),
+        privileged={name: unknown(array) for name, array in good.privileged.items()},
+    )
+    path = write(tmp_path / "a.hdf5", [real])
+    read = open_dataset(path).episodes[0].load()
+    assert np.isnan(read.rewards).all() and np.isnan(read.expert_actions).all()
+    blind = {**good.observations, "proprio": unknown(good.observations["proprio"])}
+    for bad in (
+        dataclasses.replace(good, actions=unknown(good.actions)),
+        dataclasses.replace(good, observations=blind),
+        dataclasses.replace(good, rewards=np.full(4, np.inf, np.float32)),
+    ):
+        with pytest.raises(UserError, match="not finite"):
+            write(tmp_path / "b.hdf5", [bad])
+
+
 def test_unknown_compression_names_the_known(tmp_path):
     with pytest.raises(UserError, match="gzip"):
         EpisodeWriter(tmp_path / "a.hdf5", point_spec(), compression="gzp")

@@ -1,6 +1,7 @@
 """Trajectories: closed forms against sampling, and what becomes of them on the way to an arm."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -55,6 +56,42 @@ def test_extremes_are_those_of_the_curve(path):
     np.testing.assert_allclose(
         np.abs(path.at(inside)[2]).max(0), worst.acceleration, rtol=1e-4, atol=1e-4
     )
+
+
+@given(splines())
+def test_jerk_is_the_most_that_a_sample_of_the_drive_sees(path):
+    hz = 500.0
+    worst = path.extremes(hz).jerk
+    ends = path.time_s[1:-1, None] + np.linspace(-1 / hz, 0, 21)  # samples with a knot inside
+    within = np.linspace(0, path.end_s - 2 / hz, 200)
+    begins = np.concatenate([ends.ravel(), within, path.time_s[:-1]])
+    begins = begins[begins + 1 / hz < path.end_s - 1e-9]
+    seen = np.abs(path.at(begins + 1 / hz - 1e-12)[2] - path.at(begins)[2]) * hz
+    assert (seen.max(0) <= worst * (1 + 1e-6) + 1e-6).all()
+    stops = np.abs(path.at(path.end_s - 1e-9)[2]) * hz  # and then it rests
+    starts = np.where(path.dq[0] == 0, np.abs(path.at(0.0)[2]) * hz, 0.0)
+    # Longer than a sample, every cubic shows its own jerk, and each knot its step.
+    assert (np.maximum(np.maximum(seen.max(0), stops), starts) >= 0.9 * worst - 1.0).all()
+
+
+def test_what_comes_before_makes_a_step_of_its_own():
+    path = spline([[0, 0, 0], [0.1, 0, 0]], [[0, 0, 0], [0, 0, 0]], [0.2])
+    first = path.at(0.0)[2][0]
+    assert path.extremes(500.0).jerk[0] == pytest.approx(500 * first, rel=0.05)
+    before = np.array([-first, 0, 0])
+    assert path.extremes(500.0, before).jerk[0] == pytest.approx(2 * 500 * first, rel=0.05)
+    assert path.extremes(500.0, -before).jerk[0] == pytest.approx(
+        500 * first, rel=0.05
+    )  # at the end
+
+
+@given(splines())
+def test_between_turns_no_joint_turns_back(path):
+    turns = path.turns_s
+    assert turns[0] == path.time_s[0] and turns[-1] == path.time_s[-1]
+    for begin, end in itertools.pairwise(turns):
+        steps = np.diff(path.at(np.linspace(begin, end, 20))[0], axis=0)
+        assert ((steps >= -1e-9).all(0) | (steps <= 1e-9).all(0)).all()
 
 
 @given(splines(), st.floats(0.0, 1.5))

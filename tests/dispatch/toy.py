@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import time
+
 import numpy as np
 import torch
 
@@ -50,6 +53,12 @@ class PointCommander:
     def target(self, action, q):
         return np.array([*(q[:2] + STEP_M * action[:2]), 0.0 if action[2] > 0 else 0.08])
 
+    def state(self):
+        return None
+
+    def restore(self, state):
+        pass
+
 
 class PointArmEnv(PointEnv):
     """An episode is 20 steps."""
@@ -88,3 +97,70 @@ def make(drift_m=0.0, action=(1.0, 0.5, 1.0)):
     env, model = PointArmEnv(), PointModel(drift_m)
     spec = TaskSpec.from_env(env)
     return env, model, BeliefAgent(model, spec, Straight(model, action)), spec
+
+
+class ToGoal(Straight):
+    """A planner that goes to ``PointEnv.goal_m`` along x, and takes its time to think."""
+
+    def __init__(self, model, delay_s=0.0, horizon=6):
+        super().__init__(model)
+        self.delay_s, self.horizon = delay_s, horizon
+
+    def plan(self, state, warm_start=None):
+        begin = time.perf_counter()
+        self.calls += 1
+        time.sleep(self.delay_s)
+        states, actions, current = [], [], state
+        for _ in range(self.horizon):
+            x = current["position"][:, 0]
+            along = ((PointEnv.goal_m - x) / STEP_M).clamp(-1, 1)
+            actions.append(torch.stack([along, 0 * along, 0 * along - 1], -1))
+            current = self.model.step(current, actions[-1]).state
+            states.append(current)
+        sequence = torch.stack(actions, 1)
+        return Plan(
+            action=sequence[:, 0],
+            sequence=sequence,
+            value=torch.tensor([1.0]),
+            success=torch.tensor([0.9]),
+            epistemic=torch.zeros(1, self.horizon),
+            trusted_steps=torch.tensor([self.horizon]),
+            states=states,
+            planning_time_ms=1e3 * (time.perf_counter() - begin),
+        )
+
+
+class Failing(ToGoal):
+    """Has an accident at the call of that number: it raises, ends its process, or hangs."""
+
+    def __init__(self, model, accident, at):
+        super().__init__(model)
+        self.accident, self.at = accident, at
+
+    def plan(self, state, warm_start=None):
+        if self.calls + 1 == self.at:
+            if self.accident == "raise":
+                raise ArithmeticError("a plan of nothing")
+            if self.accident == "exit":
+                os._exit(3)
+            time.sleep(60)
+        return super().plan(state, warm_start)
+
+
+def going_to_the_goal(delay_s=0.0):
+    """As :func:`make`, but the agent alone: what a planner process is handed."""
+    return _agent(lambda model: ToGoal(model, delay_s))
+
+
+def going_astray(action=(1.0, 0.5, 1.0)):
+    return _agent(lambda model: Straight(model, action))
+
+
+def failing(accident, at):
+    return _agent(lambda model: Failing(model, accident, at))
+
+
+def _agent(make_planner):
+    torch.set_num_threads(1)
+    model = PointModel()
+    return BeliefAgent(model, TaskSpec.from_env(PointArmEnv()), make_planner(model))

@@ -94,6 +94,26 @@ def test_it_learns_where_some_or_all_labels_are_missing(model):
     assert losses[0] != losses[1], "the labels that are there teach something"
 
 
+@pytest.mark.parametrize("name", ["reward", "success"])
+def test_a_reward_or_success_that_nobody_told_teaches_nothing(model, name):
+    batch = random_batch(model.spec, 3, 6)
+
+    def loss_of(values):
+        torch.manual_seed(0)
+        loss, metrics, _ = model.loss({**batch, name: values})
+        assert loss.isfinite()
+        return loss, metrics[f"loss/{name}"]
+
+    known = torch.arange(3)[:, None] == 0
+    some = torch.where(known, batch[name], torch.nan)
+    assert 0 < loss_of(some)[1] < loss_of(batch[name])[1], "what was told teaches something"
+    loss, part = loss_of(torch.full((3, 6), torch.nan))
+    assert part == 0
+    model.zero_grad()
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 def test_is_first_forgets_everything(model):
     batch = random_batch(model.spec, 3, 1)
     obs = {k: batch[k][:, 0] for k in model.spec.observation}

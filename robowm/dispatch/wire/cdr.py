@@ -27,7 +27,7 @@ def serialise(message: Message) -> memoryview | bytes:
     return store().serialize_cdr(fill(message, _make, octets=_octets), message.ros)
 
 
-def deserialise(name: str, data: bytes | memoryview) -> Message:
+def deserialise(name: str, data: bytes | memoryview) -> Any:
     """A message of the type of that ROS 2 name; ValueError where the bytes are none."""
     try:
         return read(BY_NAME[name], store().deserialize_cdr(data, name))

@@ -154,8 +154,8 @@ def fill(message: Message, make: Callable[..., Any], *, octets: Callable[[bytes]
     return make(message.ros, data=message.data)
 
 
-def read(kind: type[Message], sent: Any) -> Message:
-    """Plain data of what some middleware delivered; ValueError where it cannot be read."""
+def read(kind: type[Any], sent: Any) -> Any:
+    """Plain data of that kind of what some middleware delivered; ValueError where it cannot be read."""
     if kind is JointState:
         return JointState(
             seconds(sent.header.stamp),
@@ -219,7 +219,7 @@ def _pixels(sent: Any) -> NDArray[np.uint8]:
         raise ValueError(f"a picture of {sent.width} x {sent.height} has {len(flat)} bytes.")
     rows = flat[: sent.step * sent.height].reshape(sent.height, sent.step)
     pixels = rows[:, : sent.width * channels].reshape(sent.height, sent.width, channels)
-    return pixels[..., list(_CHANNELS[sent.encoding])]
+    return np.ascontiguousarray(pixels[..., list(_CHANNELS[sent.encoding])])
 
 
 def _floats(values: Any) -> array.array[float]:

@@ -1,0 +1,1 @@
+from tests.middleware import master, network  # noqa: F401
