@@ -114,7 +114,14 @@ class Witness:
 
 
 class Falling:
-    """A commander that is broken: it leans the arm forward, whatever is asked, and keeps to no limit."""
+    """A commander that is broken: it leans the arm forward, whatever is asked, and keeps to no limit.
+
+    Args:
+      width_m: of the gripper.
+    """
+
+    def __init__(self, width_m: float):
+        self._width_m = width_m
 
     def reset(self, q: Array) -> None:
         pass
@@ -122,6 +129,7 @@ class Falling:
     def target(self, action: np.ndarray, q: Array) -> Array:
         target = q.copy()
         target[1] += FALL_RAD
+        target[-1] = self._width_m
         return target
 
     def state(self) -> None:
@@ -220,7 +228,7 @@ class Rig:
             arm,
             PlannerProcess(scripted.make, self._spec, errand),
             SafetyGate(SafetyConfig(), arm.spec, self._make_twin()),
-            Falling() if falls else commander,
+            Falling(arm.spec.position_high[-1]) if falls else commander,
             self._spec.action.switch,
             DispatchConfig(**settings),
             BridgeConfig(),
