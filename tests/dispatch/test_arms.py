@@ -62,9 +62,11 @@ def late_s(arm, request):
 
 
 def towards(arm, *steps):
-    """A chunk from where the arm is through as many places, each a step further, and to rest."""
+    """A chunk from where the arm is through as many places, each a step further, and to rest; half a
+    second longer than that takes, so that it is not over before a busy machine has sent it."""
     seen = arm.observe()
-    targets = seen.q + np.cumsum(np.array(steps or [(0.0, 0.0, 0.0)], float), axis=0)
+    steps = [*steps, *[(0.0, 0.0, 0.0)] * 5]
+    targets = seen.q + np.cumsum(np.array(steps, float), axis=0)
     period = 1 / arm.spec.rate_hz
     rest = Trajectory.rest(seen.stamp_s, seen.q)
     path = through(targets, rest, seen.stamp_s, period, period / 2, arm.spec)

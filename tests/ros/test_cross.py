@@ -74,7 +74,7 @@ def test_an_arm_moves_over_both(ours, theirs):
         arm.connect()
         chunk = towards(arm, (0.01, 0, 0), (0.01, 0, 0))
         assert arm.send(chunk).accepted
-        np.testing.assert_allclose(after(arm, 0.8).q[:2], chunk.q[-1, :2], atol=2e-3)
+        np.testing.assert_allclose(after(arm, 1.0).q[:2], chunk.q[-1, :2], atol=2e-3)
         arm.estop()
         arm.reset()
         assert arm.send(towards(arm)).accepted
