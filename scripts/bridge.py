@@ -126,7 +126,7 @@ def main(config: RunBridge) -> None:
     ends_s = time.monotonic() + (config.duration_s or float("inf"))
     with contextlib.ExitStack() as stack, StopOnSignal() as stop:
         link, node, config = joined(config, stack)
-        trained = agents.load(config.checkpoint, config.device)
+        trained = agents.load(config.checkpoint, "cpu")  # it plans in another process
         arm = stack.enter_context(arm_of(config, trained, link))
         bridge = assembled(config, trained, arm, link, node)
         stack.callback(bridge.close)
@@ -273,11 +273,14 @@ def keeping_cards(bridge: Bridge, folder: Path) -> Iterator[None]:
 
 def serve(config: RunBridge, bridge: Bridge, stopped: Callable[[], bool]) -> None:
     """Until it is told to end, the node is shut down, or a simulated episode is over."""
-    if config.autostart:
-        done, why = bridge.start()
-        if not done and bridge.state is LifecycleState.UNCONFIGURED:
-            raise UserError(why)
     world = bridge.arm.arm if isinstance(bridge.arm, ConfinedArm) else None  # a simulation
+    if config.autostart:
+        done, why = bridge.machine.change("configure")
+        if not done:
+            raise UserError(why)
+        if world is not None and hasattr(world.arm.env, "constraints"):
+            bridge.constraints = world.arm.env.constraints()
+        bridge.start()  # where that is refused it says why, and ~/start tries again
     while not stopped() and bridge.state is not LifecycleState.FINALIZED:
         if world is not None and world.over:
             break

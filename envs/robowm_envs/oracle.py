@@ -140,7 +140,8 @@ class Oracle:
           movable: whether the arm is in a state to be moved.
           stale: what :meth:`watch` says of the observation.
         """
-        excess = self.excess(chunk, observation, movable, stale)
+        with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers, too
+            excess = self.excess(chunk, observation, movable, stale)
         broken = [name for name, x in excess.items() if not x <= TOLERANCES.get(name, 0.0)]
         clear = all(x <= -ROOM.get(name, 0.0) for name, x in excess.items())
         return broken, clear and "collision" in excess

@@ -29,6 +29,7 @@ from robowm.dispatch.wire.protocol import Link, QoS
 from robowm.spec import TaskSpec
 
 REST = 0.02  # rad/s, measured, below which an arm stands
+FALL_RAD = 0.05  # in a step, of the shoulder
 ROUNDING = 2e-3  # rad or m, of a limit
 TRAJECTORY = "joint_trajectory_controller/joint_trajectory"
 
@@ -112,6 +113,32 @@ class Witness:
         self.told.append((time.monotonic(), message))
 
 
+class Falling:
+    """A commander that is broken: it leans the arm forward, whatever is asked, and keeps to no limit.
+
+    Args:
+      width_m: of the gripper.
+    """
+
+    def __init__(self, width_m: float):
+        self._width_m = width_m
+
+    def reset(self, q: Array) -> None:
+        pass
+
+    def target(self, action: np.ndarray, q: Array) -> Array:
+        target = q.copy()
+        target[1] += FALL_RAD
+        target[-1] = self._width_m
+        return target
+
+    def state(self) -> None:
+        return None
+
+    def restore(self, state: Any) -> None:
+        pass
+
+
 class Rig:
     """Args:
     make_link: a link to where the arm server is, by the name of the node.
@@ -174,9 +201,10 @@ class Rig:
         faults: WireFaultsConfig | None = None,
         limits: LimitsConfig | None = None,
         latency_s: float = 0.0,
+        falls: bool = False,
         **dispatch: Any,
     ) -> Iterator[Bridge]:
-        """An active bridge whose planner goes on an errand."""
+        """An active bridge whose planner goes on an errand; one that ``falls`` makes other targets of it."""
         link = self.make_link("robowm_bridge")
         if faults is not None:
             link = FaultyLink(faults, link)
@@ -200,7 +228,7 @@ class Rig:
             arm,
             PlannerProcess(scripted.make, self._spec, errand),
             SafetyGate(SafetyConfig(), arm.spec, self._make_twin()),
-            commander,
+            Falling(arm.spec.position_high[-1]) if falls else commander,
             self._spec.action.switch,
             DispatchConfig(**settings),
             BridgeConfig(),

@@ -24,7 +24,7 @@ from robowm.dispatch.wire.faulty import WireFaultsConfig
 Measured = dict[str, float]
 Scenario = Callable[[Rig], Measured]
 
-STARTS_S = 20.0  # in which an arm moves that is to move
+STARTS_S = 120.0  # in which an arm moves that is to move: a planner may have to be loaded
 RUN_S = 3.0  # that a bad network is endured
 DELAY_S = 0.15
 FROZEN_S = 0.15  # in which an arm holds that is not seen any more
@@ -198,12 +198,11 @@ def limit_violation(rig: Rig) -> Measured:
 
 
 def collision_course(rig: Rig) -> Measured:
-    """The planner wants into the table, and the workspace does not forbid it."""
-    low, high = rig.limits.workspace_low, rig.limits.workspace_high
+    """The arm is told into the table, and the workspace does not forbid it."""
     deep = dataclasses.replace(
-        rig.limits, workspace_low=(low[0], low[1], -0.3), workspace_high=high
+        rig.limits, workspace_low=(-2.0, -2.0, -2.0), workspace_high=(2.0, 2.0, 2.0)
     )
-    with rig.bridge("down", limits=deep) as bridge:
+    with rig.bridge(limits=deep, falls=True) as bridge:
         blocked = _blocked(rig, bridge, "brings together")
     rig.check_safe(deep)
     return blocked

@@ -17,7 +17,6 @@ SWEEP_M = 0.06  # to each side of where it began
 SPEED = 0.4  # of the fastest
 ERRANDS = {
     "sweep": None,  # to and fro along y
-    "down": (0.0, 0.0, -SPEED),  # into the table
     "away": (0.0, SPEED, 0.0),  # out of the workspace
 }
 

@@ -28,6 +28,7 @@ class Ros1Link:
     def __init__(self, name: str = "robowm", namespace: str = ""):
         self.name, self.namespace = name, namespace
         self._ends: list[Callable[[], None]] = []
+        self._publishers: dict[str, Any] = {}
         self._open = False
 
     def open(self) -> None:
@@ -53,7 +54,7 @@ class Ros1Link:
         self._open = False
         for end in reversed(self._ends):
             end()
-        self._ends = []
+        self._ends, self._publishers = [], {}
 
     def publisher(self, topic: str, kind: type[M], qos: QoS) -> Callable[[M], None]:
         publisher = self._rospy.Publisher(
@@ -64,6 +65,7 @@ class Ros1Link:
             tcp_nodelay=True,
         )
         self._ends.append(publisher.unregister)
+        self._publishers[self._full(topic)] = publisher
 
         def publish(message: M) -> None:
             if not isinstance(message, kind):
@@ -128,6 +130,8 @@ class Ros1Link:
     def listeners(self, topic: str) -> int:
         import rosgraph
 
+        if publisher := self._publishers.get(self._full(topic)):
+            return publisher.get_num_connections()  # the master knows of them before they listen
         with contextlib.suppress(rosgraph.MasterException, OSError):
             _, subscribers, _ = rosgraph.Master(self.name).getSystemState()
             return len(dict(subscribers).get(self._full(topic), []))
