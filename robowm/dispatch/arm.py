@@ -120,7 +120,8 @@ class Receipt:
 
 @runtime_checkable
 class Arm(Protocol):
-    spec: ArmSpec
+    @property
+    def spec(self) -> ArmSpec: ...
 
     @property
     def state(self) -> ArmState: ...
