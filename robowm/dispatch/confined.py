@@ -5,11 +5,11 @@ from __future__ import annotations
 import concurrent.futures
 import functools
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from robowm.dispatch.arm import Arm, ArmObservation, ArmSpec, ArmState, Chunk, Receipt
+from robowm.dispatch.arm import ArmObservation, ArmSpec, ArmState, Chunk, Receipt
 
-A = TypeVar("A", bound=Arm)
+A = TypeVar("A", bound=Any)  # an Arm; protocols want more of its `spec` than is needed
 T = TypeVar("T")
 
 
