@@ -3,6 +3,7 @@
 import contextlib
 import json
 import threading
+import time
 
 import pytest
 
@@ -29,6 +30,7 @@ class Client:
     def __init__(self):
         from rclpy.executors import SingleThreadedExecutor
 
+        self.clients = {}
         self.context = rclpy.Context()
         rclpy.init(args=[], context=self.context)
         self.node = rclpy.create_node("operator", context=self.context)
@@ -37,8 +39,11 @@ class Client:
         threading.Thread(target=self.executor.spin, daemon=True).start()
 
     def ask(self, kind, name, **fields):
-        client = self.node.create_client(kind, name)
-        assert client.wait_for_service(30), f"nobody serves {name}"
+        if name not in self.clients:
+            self.clients[name] = self.node.create_client(kind, name)
+            assert self.clients[name].wait_for_service(30), f"nobody serves {name}"
+            time.sleep(0.3)  # the server has yet to know where the answer goes
+        client = self.clients[name]
         future = client.call_async(kind.Request(**fields))
         until(future.done)
         return future.result()

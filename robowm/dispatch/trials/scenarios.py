@@ -34,7 +34,8 @@ TOLERANCE_RAD = 0.1  # of the gate's tracking margin
 
 def moving(rig: Rig) -> None:
     """Until the arm is well under way."""
-    until(lambda: rig.witness.speed > 5 * REST, STARTS_S, "motion")
+    witness = rig.witness
+    until(lambda: witness.told and witness.seen and witness.speed > 5 * REST, STARTS_S, "motion")
 
 
 class Watched:
