@@ -15,9 +15,9 @@ from dataclasses import field
 
 from robowm import cli
 from robowm.config import TaskConfig
-from robowm.dispatch.pacing import realtime
-from robowm.dispatch.server import ArmServer, ServerConfig
-from robowm.dispatch.trajectory_controller import ControllerConfig
+from robowm.dispatch.bench.pacing import realtime
+from robowm.dispatch.bench.server import ArmServer, ServerConfig
+from robowm.dispatch.bench.trajectory_controller import ControllerConfig
 from robowm.dispatch.wire import LINKS
 from robowm.learning.interrupt import StopOnSignal
 

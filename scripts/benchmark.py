@@ -341,8 +341,8 @@ def _fuzzed(config: Benchmark, recordings: list[Any]) -> Iterator[Any]:
 def _recordings() -> Iterator[Any]:
     """A few episodes of every task's expert, through the gate."""
     import robowm_envs
+    from robowm.dispatch.arms.sim import SimArm, SimArmConfig
     from robowm.dispatch.fuzz.recording import Recording, demonstrate
-    from robowm.dispatch.sim import SimArm, SimArmConfig
     from robowm_envs.expert import Expert
     from robowm_envs.joints import JointPort
     from robowm_envs.tasks import TASKS

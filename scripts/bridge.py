@@ -30,21 +30,21 @@ from rich.console import Console
 from robowm import agents, cli
 from robowm.agents import Trained
 from robowm.dispatch import ARMS
-from robowm.dispatch.approvals import Card
-from robowm.dispatch.bench import Bench
-from robowm.dispatch.bridge import Bridge, BridgeConfig
-from robowm.dispatch.confined import ConfinedArm
-from robowm.dispatch.dispatch_config import DispatchConfig
-from robowm.dispatch.lifecycle import LifecycleState
-from robowm.dispatch.paced import PacedArm
-from robowm.dispatch.parameters import overridden, parameters
-from robowm.dispatch.planner import PlannerProcess
-from robowm.dispatch.recording import Recorder, RecorderConfig
-from robowm.dispatch.records import Kind, plain
+from robowm.dispatch.arms.confined import ConfinedArm
+from robowm.dispatch.arms.paced import PacedArm
+from robowm.dispatch.arms.sim import SimArm
+from robowm.dispatch.bench.client import Bench
+from robowm.dispatch.bridge.lifecycle import LifecycleState
+from robowm.dispatch.bridge.node import Bridge, BridgeConfig
+from robowm.dispatch.bridge.parameters import overridden, parameters
+from robowm.dispatch.bridge.tally import Tally
+from robowm.dispatch.bridge.terminal import Terminal
+from robowm.dispatch.online.approvals import Card
+from robowm.dispatch.online.dispatch_config import DispatchConfig
+from robowm.dispatch.online.planner import PlannerProcess
+from robowm.dispatch.record.recording import Recorder, RecorderConfig
+from robowm.dispatch.record.records import Kind, plain
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.sim import SimArm
-from robowm.dispatch.tally import Tally
-from robowm.dispatch.terminal import Terminal
 from robowm.dispatch.wire import LINKS
 from robowm.dispatch.wire.lent import LentLink
 from robowm.dispatch.wire.protocol import Link
@@ -164,7 +164,7 @@ def joined(config: RunBridge, stack: contextlib.ExitStack) -> tuple[Link, Any, R
         return link, None, config
 
     def make_node(name: str, **arguments: Any) -> Any:
-        from robowm.dispatch.ros2_node import BridgeNode
+        from robowm.dispatch.bridge.ros2_node import BridgeNode
 
         return BridgeNode(name, parameters(config), **arguments)
 

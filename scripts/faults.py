@@ -25,10 +25,10 @@ from rich.console import Console
 
 from robowm import agents, cli
 from robowm.config import TaskConfig, typed
+from robowm.dispatch.bench.trials import scenarios
+from robowm.dispatch.bench.trials.rig import Broken, Rig
 from robowm.dispatch.limits import LimitsConfig
-from robowm.dispatch.records import plain
-from robowm.dispatch.trials import scenarios
-from robowm.dispatch.trials.rig import Broken, Rig
+from robowm.dispatch.record.records import plain
 from robowm.dispatch.wire import LINKS
 from robowm.errors import UserError, unknown
 from robowm.evaluation.benchmark import machine

@@ -25,11 +25,11 @@ from rich.console import Console
 from robowm import agents, cli
 from robowm.agents import Trained
 from robowm.dispatch import loop
+from robowm.dispatch.arms.sim import SimArm, SimArmConfig
 from robowm.dispatch.loop import LoopConfig
-from robowm.dispatch.recording import Recorder
-from robowm.dispatch.records import Event, Kind, Listener, plain
+from robowm.dispatch.record.recording import Recorder
+from robowm.dispatch.record.records import Event, Kind, Listener, plain
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.sim import SimArm, SimArmConfig
 from robowm.errors import UserError
 from robowm.evaluation import hindsight, plan_card
 from robowm.evaluation.pictures import write_bytes

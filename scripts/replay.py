@@ -19,10 +19,10 @@ from rich.progress import track
 from robowm import agents, cli
 from robowm.data.episode import Episode
 from robowm.data.store import SUFFIX, EpisodeWriter
-from robowm.dispatch.account import account
-from robowm.dispatch.bag import Run, bags_in, read_run
-from robowm.dispatch.episodes import episodes_of
-from robowm.dispatch.records import Judged, Observed, Planned
+from robowm.dispatch.record.account import account
+from robowm.dispatch.record.bag import Run, bags_in, read_run
+from robowm.dispatch.record.episodes import episodes_of
+from robowm.dispatch.record.records import Judged, Observed, Planned
 from robowm.errors import UserError
 from robowm.evaluation.films import film_imagination
 from robowm.evaluation.pictures import Image, write_bytes

@@ -8,8 +8,8 @@ import pytest
 
 import bridge as script
 from robowm import cli
-from robowm.dispatch.bag import bags_in, read_run
-from robowm.dispatch.records import Event, Kind, Planned, Sent
+from robowm.dispatch.record.bag import bags_in, read_run
+from robowm.dispatch.record.records import Event, Kind, Planned, Sent
 
 
 def call(*arguments):

@@ -5,9 +5,9 @@ from robowm.registry import Registry
 ARMS = Registry(
     "arm",
     {
-        "sim": "robowm.dispatch.sim:SimArm",
-        "ros2": "robowm.dispatch.ros:Ros2Arm",
-        "dds": "robowm.dispatch.ros:DdsArm",
-        "ros1": "robowm.dispatch.ros:Ros1Arm",
+        "sim": "robowm.dispatch.arms.sim:SimArm",
+        "ros2": "robowm.dispatch.arms.ros:Ros2Arm",
+        "dds": "robowm.dispatch.arms.ros:DdsArm",
+        "ros1": "robowm.dispatch.arms.ros:Ros1Arm",
     },
 )

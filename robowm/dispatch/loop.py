@@ -1,6 +1,6 @@
 """A loop in which the arm waits for the planner, as a simulation does: observe, act, judge, send.
 
-It is deterministic. A real arm does not wait: :mod:`robowm.dispatch.dispatcher`.
+It is deterministic. A real arm does not wait: :mod:`robowm.dispatch.online.dispatcher`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from robowm.dispatch.arm import Arm, ArmObservation, ArmState, Chunk, Observation, Receipt
+from robowm.dispatch.online.plan_facts import plan_facts
 from robowm.dispatch.pilot import Commander, Pilot
-from robowm.dispatch.plan_facts import plan_facts
-from robowm.dispatch.records import Executed, Listener, Observed, Planned, plain
+from robowm.dispatch.record.records import Executed, Listener, Observed, Planned, plain
 from robowm.dispatch.safety import Decision, SafetyGate
 from robowm.errors import UserError
 from robowm.planning.protocol import Plan

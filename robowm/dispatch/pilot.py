@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from robowm.dispatch.arm import Arm, ArmObservation, Array, Chunk, Receipt
-from robowm.dispatch.records import Judged, Record, Sent
+from robowm.dispatch.record.records import Judged, Record, Sent
 from robowm.dispatch.safety import Decision, SafetyGate
 from robowm.dispatch.trajectory import Trajectory, chunk_of, through
 

@@ -24,7 +24,7 @@ def write(folder: Path, card: Mapping[str, Any], frames: Mapping[str, Frames]) -
     """``folder``/PLAN_ID.png and .json, each whole or not there; returns the picture's path.
 
     Args:
-      card: plain data, as of ``robowm.dispatch.approvals.Card.to_dict``.
+      card: plain data, as of ``robowm.dispatch.online.approvals.Card.to_dict``.
       frames: uint8 [H + 1, h, w, 3] by camera.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 
 import robowm_envs
-from robowm.dispatch.server import ArmServer, ServerConfig
-from robowm.dispatch.trajectory_controller import ControllerConfig
+from robowm.dispatch.bench.server import ArmServer, ServerConfig
+from robowm.dispatch.bench.trajectory_controller import ControllerConfig
 from robowm.dispatch.wire.local import Bus, LocalLink
 from robowm.dispatch.wire.messages import (
     CompressedImage,

@@ -8,8 +8,8 @@ import uuid
 
 import numpy as np
 
+from robowm.dispatch.arms.ros import RosArm, RosArmConfig, TopicsConfig
 from robowm.dispatch.limits import LimitsConfig
-from robowm.dispatch.ros import RosArm, RosArmConfig, TopicsConfig
 from robowm.dispatch.trajectory import Trajectory
 from robowm.dispatch.wire import LINKS
 from robowm.dispatch.wire.messages import Image, JointState, JointTrajectory, Numbers

@@ -9,14 +9,14 @@ from multiprocessing import Pipe
 
 import numpy as np
 
-from robowm.dispatch.approvals import Approvals
 from robowm.dispatch.arm import ArmObservation, ArmState, Receipt
-from robowm.dispatch.dispatch_config import DispatchConfig
-from robowm.dispatch.dispatcher import Dispatcher
-from robowm.dispatch.planner import PlannerProcess
-from robowm.dispatch.planner_child import serve
+from robowm.dispatch.arms.sim import LimitsConfig
+from robowm.dispatch.online.approvals import Approvals
+from robowm.dispatch.online.dispatch_config import DispatchConfig
+from robowm.dispatch.online.dispatcher import Dispatcher
+from robowm.dispatch.online.planner import PlannerProcess
+from robowm.dispatch.online.planner_child import serve
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.sim import LimitsConfig
 from robowm.dispatch.trajectory import Trajectory
 from tests.dispatch import toy
 from tests.evaluation.toys import PointEnv

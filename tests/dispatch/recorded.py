@@ -7,10 +7,10 @@ import json
 import numpy as np
 
 from robowm.dispatch import loop
-from robowm.dispatch.recording import Recorder
-from robowm.dispatch.records import Event, Kind, Planned
+from robowm.dispatch.arms.sim import LimitsConfig, SimArm, SimArmConfig
+from robowm.dispatch.record.recording import Recorder
+from robowm.dispatch.record.records import Event, Kind, Planned
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.sim import LimitsConfig, SimArm, SimArmConfig
 from robowm.spec import TaskSpec
 from tests.dispatch import toy
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from robowm.dispatch.approvals import Approvals, Card, Verdict
+from robowm.dispatch.online.approvals import Approvals, Card, Verdict
 
 
 class Clock:

@@ -8,8 +8,8 @@ import pytest
 
 from robowm.dispatch import ARMS
 from robowm.dispatch.arm import Arm, ArmState
-from robowm.dispatch.faulty import FaultsConfig, FaultyArm
-from robowm.dispatch.sim import SimArm, SimArmConfig
+from robowm.dispatch.arms.faulty import FaultsConfig, FaultyArm
+from robowm.dispatch.arms.sim import SimArm, SimArmConfig
 from robowm.dispatch.trajectory import Trajectory, chunk_of, through
 from robowm.errors import UserError
 from tests.dispatch.controller import arm_and_controller, limits

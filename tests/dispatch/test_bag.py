@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from robowm.dispatch import recording
-from robowm.dispatch.account import account
 from robowm.dispatch.arm import ArmObservation, Chunk, Receipt
-from robowm.dispatch.bag import bags_in, read_run
-from robowm.dispatch.bag_format import Decoder, Encoder
-from robowm.dispatch.episodes import episodes_of
-from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
+from robowm.dispatch.record import recording
+from robowm.dispatch.record.account import account
+from robowm.dispatch.record.bag import bags_in, read_run
+from robowm.dispatch.record.bag_format import Decoder, Encoder
+from robowm.dispatch.record.episodes import episodes_of
+from robowm.dispatch.record.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
 from robowm.dispatch.safety import Decision
 from robowm.dispatch.wire.cdr import deserialise, serialise
 from robowm.dispatch.wire.messages import Image, Text

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from robowm.dispatch.arm import ArmState
-from robowm.dispatch.bridge import Bridge, BridgeConfig, side_by_side
-from robowm.dispatch.dispatch_config import DispatchConfig
-from robowm.dispatch.lifecycle import LifecycleState
+from robowm.dispatch.bridge.lifecycle import LifecycleState
+from robowm.dispatch.bridge.node import Bridge, BridgeConfig, side_by_side
+from robowm.dispatch.online.dispatch_config import DispatchConfig
 from robowm.dispatch.safety import SafetyGate
 from robowm.dispatch.wire.local import Bus, LocalLink
 from robowm.dispatch.wire.messages import Image, Text

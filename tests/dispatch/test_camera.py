@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from robowm.dispatch.camera import Camera, fit
+from robowm.dispatch.arms.camera import Camera, fit
 from robowm.dispatch.wire.messages import CompressedImage, Image
 
 RED = np.zeros((48, 64, 3), np.uint8) + np.array([200, 20, 10], np.uint8)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robowm.dispatch.clock import StampClock
+from robowm.dispatch.arms.clock import StampClock
 
 
 def told(clock, stamps, ahead_s=0.0, delay_s=0.001):

@@ -3,7 +3,7 @@
 import threading
 
 from robowm.dispatch.arm import ArmState
-from robowm.dispatch.confined import ConfinedArm
+from robowm.dispatch.arms.confined import ConfinedArm
 from tests.dispatch.live import LiveArm
 from tests.dispatch.test_arms import towards
 

@@ -5,11 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from robowm.dispatch.approvals import Approvals
 from robowm.dispatch.arm import ArmState, Receipt
-from robowm.dispatch.dispatch_config import DispatchConfig
-from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
-from robowm.dispatch.status import Mode, State
+from robowm.dispatch.online.approvals import Approvals
+from robowm.dispatch.online.dispatch_config import DispatchConfig
+from robowm.dispatch.online.status import Mode, State
+from robowm.dispatch.record.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
 from robowm.errors import UserError
 from tests.dispatch import toy
 from tests.dispatch.live import LiveArm, dispatching, until

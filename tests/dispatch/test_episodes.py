@@ -9,10 +9,10 @@ import pytest
 
 from robowm.data.replay import align
 from robowm.data.store import EpisodeWriter, open_dataset
-from robowm.dispatch.account import account, tracking_errors
-from robowm.dispatch.bag import Run, read_run
-from robowm.dispatch.episodes import episodes_of
-from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
+from robowm.dispatch.record.account import account, tracking_errors
+from robowm.dispatch.record.bag import Run, read_run
+from robowm.dispatch.record.episodes import episodes_of
+from robowm.dispatch.record.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
 from tests.dispatch import recorded, toy
 from tests.dispatch.recorded import ARM, SPEC
 

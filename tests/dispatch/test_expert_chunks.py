@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import robowm_envs
+from robowm.dispatch.arms.sim import SimArm, SimArmConfig
 from robowm.dispatch.fuzz.recording import demonstrate
-from robowm.dispatch.sim import SimArm, SimArmConfig
 from robowm_envs.expert import Expert
 from robowm_envs.joints import JointPort
 from robowm_envs.twin import Twin

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from robowm.dispatch.faults import Faults
+from robowm.dispatch.bench.faults import Faults
 from robowm.dispatch.wire.messages import JointState
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from robowm.dispatch.arm import ArmObservation, ArmState, Chunk, Receipt
-from robowm.dispatch.faulty import FaultsConfig, FaultyArm
+from robowm.dispatch.arms.faulty import FaultsConfig, FaultyArm
 from robowm.errors import UserError
 from tests.dispatch.test_arms import sim_of_a_point
 

@@ -7,10 +7,10 @@ import pytest
 
 import robowm_envs
 from robowm.dispatch import fuzz
+from robowm.dispatch.arms.sim import SimArm, SimArmConfig
 from robowm.dispatch.fuzz.line import plain
 from robowm.dispatch.fuzz.recording import Recording, demonstrate
 from robowm.dispatch.safety import SafetyGate
-from robowm.dispatch.sim import SimArm, SimArmConfig
 from robowm_envs.expert import Expert
 from robowm_envs.joints import JointPort
 from robowm_envs.oracle import Oracle

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robowm.dispatch.lifecycle import TRANSITIONS, Lifecycle, LifecycleState
+from robowm.dispatch.bridge.lifecycle import TRANSITIONS, Lifecycle, LifecycleState
 from robowm.errors import UserError
 
 

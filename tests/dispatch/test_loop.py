@@ -7,8 +7,8 @@ import pytest
 
 from robowm.dispatch import loop
 from robowm.dispatch.arm import ArmState
+from robowm.dispatch.arms.sim import LimitsConfig, SimArm, SimArmConfig
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.sim import LimitsConfig, SimArm, SimArmConfig
 from robowm.errors import UserError
 from tests.dispatch import toy
 

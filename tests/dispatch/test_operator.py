@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from robowm.dispatch.approvals import Approvals
 from robowm.dispatch.arm import ArmState
-from robowm.dispatch.status import State
-from robowm.dispatch.terminal import Terminal
+from robowm.dispatch.bridge.terminal import Terminal
+from robowm.dispatch.online.approvals import Approvals
+from robowm.dispatch.online.status import State
 from robowm.evaluation import approval_card
 from tests.dispatch.live import LiveArm, dispatching, until
 from tests.dispatch.test_approvals import card

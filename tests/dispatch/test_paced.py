@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from robowm.dispatch.arm import ArmState
-from robowm.dispatch.bench import Bench
-from robowm.dispatch.paced import PacedArm
-from robowm.dispatch.sim import LimitsConfig, SimArm, SimArmConfig
+from robowm.dispatch.arms.paced import PacedArm
+from robowm.dispatch.arms.sim import LimitsConfig, SimArm, SimArmConfig
+from robowm.dispatch.bench.client import Bench
 from robowm.dispatch.trajectory import Trajectory, chunk_of, through
 from robowm.errors import UserError
 from tests.dispatch import toy

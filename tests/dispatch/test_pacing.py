@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from robowm.dispatch.pacing import Every, Pacer, realtime
+from robowm.dispatch.bench.pacing import Every, Pacer, realtime
 
 
 class Clock:

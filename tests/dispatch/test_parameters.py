@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from robowm.dispatch.dispatch_config import DispatchConfig
-from robowm.dispatch.parameters import overridden, parameters
+from robowm.dispatch.arms.sim import LimitsConfig
+from robowm.dispatch.bridge.parameters import overridden, parameters
+from robowm.dispatch.online.dispatch_config import DispatchConfig
 from robowm.dispatch.safety import SafetyConfig
-from robowm.dispatch.sim import LimitsConfig
 from robowm.errors import UserError
 
 

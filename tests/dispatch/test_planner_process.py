@@ -8,10 +8,10 @@ import time
 import numpy as np
 import pytest
 
-from robowm.dispatch.planner import PlannerProcess, PlannerState
-from robowm.dispatch.planner_child import Request, Step, think
-from robowm.dispatch.records import Event, Kind
-from robowm.dispatch.status import State
+from robowm.dispatch.online.planner import PlannerProcess, PlannerState
+from robowm.dispatch.online.planner_child import Request, Step, think
+from robowm.dispatch.online.status import State
+from robowm.dispatch.record.records import Event, Kind
 from robowm.errors import UserError
 from tests.dispatch import toy
 from tests.dispatch.live import LiveArm, ThreadPlanner, dispatching, until

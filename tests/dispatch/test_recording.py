@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robowm.dispatch import recording
-from robowm.dispatch.account import account
-from robowm.dispatch.bag import messages, read_run
-from robowm.dispatch.episodes import episodes_of
-from robowm.dispatch.recording import Recorder, RecorderConfig
-from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
+from robowm.dispatch.record import recording
+from robowm.dispatch.record.account import account
+from robowm.dispatch.record.bag import messages, read_run
+from robowm.dispatch.record.episodes import episodes_of
+from robowm.dispatch.record.recording import Recorder, RecorderConfig
+from robowm.dispatch.record.records import Event, Executed, Judged, Kind, Observed, Planned, Sent
 from robowm.errors import UserError
 from tests.dispatch import recorded
 from tests.dispatch.live import LiveArm, dispatching, until
@@ -249,8 +249,8 @@ def test_a_dispatcher_in_real_time_is_recorded(tmp_path):
 WRITER = """
 import sys, time
 from pathlib import Path
-from robowm.dispatch.recording import Recorder
-from robowm.dispatch.records import Observed
+from robowm.dispatch.record.recording import Recorder
+from robowm.dispatch.record.records import Observed
 from tests.dispatch import recorded
 first = recorded.records(max_steps=1)[0].observation
 recorder = Recorder(Path(sys.argv[1]), recorded.SPEC, recorded.ARM)

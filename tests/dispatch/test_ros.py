@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from robowm.dispatch.arm import ArmState, Chunk
-from robowm.dispatch.ros import RosArm, RosArmConfig, TopicsConfig
+from robowm.dispatch.arms.ros import RosArm, RosArmConfig, TopicsConfig
 from robowm.dispatch.wire.local import LocalLink
 from robowm.dispatch.wire.messages import JointState, JointTrajectory, Numbers
 from robowm.dispatch.wire.protocol import QoS

@@ -11,10 +11,10 @@ import pytest
 
 import robowm_envs
 from robowm.dispatch.arm import Chunk
-from robowm.dispatch.ros import RosArm, RosArmConfig
-from robowm.dispatch.server import ServerConfig
+from robowm.dispatch.arms.ros import RosArm, RosArmConfig
+from robowm.dispatch.bench.server import ServerConfig
+from robowm.dispatch.bench.trajectory_controller import ControllerConfig
 from robowm.dispatch.trajectory import Trajectory
-from robowm.dispatch.trajectory_controller import ControllerConfig
 from robowm.dispatch.wire.local import LocalLink
 from robowm.errors import UserError
 from robowm.spec import TaskSpec

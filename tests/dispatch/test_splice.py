@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robowm.dispatch.arm import ArmObservation, Receipt
+from robowm.dispatch.online.splice import Grid, Schedule, join, lead
 from robowm.dispatch.pilot import Pilot
-from robowm.dispatch.records import Judged, Sent
+from robowm.dispatch.record.records import Judged, Sent
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.splice import Grid, Schedule, join, lead
 from tests.dispatch import toy
 from tests.dispatch.live import LiveArm
 

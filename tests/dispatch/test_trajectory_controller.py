@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robowm.dispatch.trajectory import Trajectory
-from robowm.dispatch.trajectory_controller import (
+from robowm.dispatch.bench.trajectory_controller import (
     ControllerConfig,
     ControllerState,
     TrajectoryController,
 )
+from robowm.dispatch.trajectory import Trajectory
 from robowm.dispatch.wire.messages import JointTrajectory
 from robowm.errors import UserError
 

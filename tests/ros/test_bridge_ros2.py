@@ -8,8 +8,8 @@ import time
 import pytest
 
 from robowm.dispatch.arm import ArmState
-from robowm.dispatch.bridge import Bridge, BridgeConfig
-from robowm.dispatch.dispatch_config import DispatchConfig
+from robowm.dispatch.bridge.node import Bridge, BridgeConfig
+from robowm.dispatch.online.dispatch_config import DispatchConfig
 from robowm.dispatch.safety import SafetyGate
 from robowm.dispatch.wire.messages import Text
 from robowm.dispatch.wire.protocol import QoS
@@ -82,7 +82,7 @@ def client():
 @contextlib.contextmanager
 def node(arguments=(), arm=None, make=toy.going_to_the_goal, mode="auto"):
     """A bridge whose link is a lifecycle node."""
-    from robowm.dispatch.ros2_node import BridgeNode
+    from robowm.dispatch.bridge.ros2_node import BridgeNode
 
     def make_node(name, **given):
         return BridgeNode(name, PARAMETERS, **given)
@@ -223,7 +223,7 @@ def test_namespace_name_and_topics_may_be_remapped(client):
 
 
 def test_a_node_without_a_bridge_goes_nowhere(client):
-    from robowm.dispatch.ros2_node import BridgeNode
+    from robowm.dispatch.bridge.ros2_node import BridgeNode
 
     link = Ros2Link(
         "robowm_bridge", make_node=lambda name, **given: BridgeNode(name, PARAMETERS, **given)

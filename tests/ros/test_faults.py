@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 import faults as script
-from robowm.dispatch.trials import scenarios
+from robowm.dispatch.bench.trials import scenarios
 
 # The better one that is there; each is a test of its own, so that one that is broken hides no other.
 LINK = "ros2" if importlib.util.find_spec("rclpy") else "dds"

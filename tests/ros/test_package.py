@@ -15,7 +15,7 @@ import yaml
 
 import bridge as script
 from robowm import config as configuration
-from robowm.dispatch.parameters import overridden, parameters
+from robowm.dispatch.bridge.parameters import overridden, parameters
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ros/robowm_bridge"

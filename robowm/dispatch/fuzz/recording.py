@@ -10,8 +10,8 @@ import numpy as np
 
 from robowm.dispatch import loop
 from robowm.dispatch.arm import ArmObservation, ArmSpec, Chunk, Observation
+from robowm.dispatch.arms.sim import SimArm
 from robowm.dispatch.safety import Body, SafetyConfig, SafetyGate
-from robowm.dispatch.sim import SimArm
 from robowm.dispatch.trajectory import Trajectory, chunk_of
 from robowm.planning.protocol import Plan
 

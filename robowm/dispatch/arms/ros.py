@@ -18,8 +18,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from robowm.dispatch.arm import ArmObservation, ArmState, Array, Chunk, Receipt
-from robowm.dispatch.camera import Camera
-from robowm.dispatch.clock import StampClock
+from robowm.dispatch.arms.camera import Camera
+from robowm.dispatch.arms.clock import StampClock
 from robowm.dispatch.limits import LimitsConfig
 from robowm.dispatch.trajectory import BRAKING, Trajectory
 from robowm.dispatch.wire import LINKS

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from robowm.dispatch.bridge import Bridge
-from robowm.dispatch.lifecycle import LifecycleState
-from robowm.dispatch.records import Judged, Kind, Observed, Record
-from robowm.dispatch.trials.rig import REST, Rig, require, until
+from robowm.dispatch.bench.trials.rig import REST, Rig, require, until
+from robowm.dispatch.bridge.lifecycle import LifecycleState
+from robowm.dispatch.bridge.node import Bridge
+from robowm.dispatch.record.records import Judged, Kind, Observed, Record
 from robowm.dispatch.wire.faulty import WireFaultsConfig
 
 Measured = dict[str, float]

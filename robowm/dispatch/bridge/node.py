@@ -1,7 +1,7 @@
 """The bridge: an arm, its gate, a planner and an operator joined into one node, whatever the middleware.
 
 It knows no middleware: topics and services are those of a :class:`~robowm.dispatch.wire.protocol.Link`,
-states those of a managed node (:mod:`robowm.dispatch.lifecycle`). Below the node's own name it has
+states those of a managed node (:mod:`robowm.dispatch.bridge.lifecycle`). Below the node's own name it has
 
 ===============  ===================  ==============================================================
 ``~/plan``       Text, latched        the newest plan as JSON: id, predicted success, margins, expiry
@@ -35,15 +35,16 @@ from typing import Any
 
 import numpy as np
 
-from robowm.dispatch.approvals import Approvals, Card
 from robowm.dispatch.arm import Arm, ArmState
-from robowm.dispatch.dispatch_config import DispatchConfig
-from robowm.dispatch.dispatcher import Dispatcher
-from robowm.dispatch.lifecycle import Lifecycle, LifecycleState, Machine
+from robowm.dispatch.bridge.lifecycle import Lifecycle, LifecycleState, Machine
+from robowm.dispatch.online.approvals import Approvals, Card
+from robowm.dispatch.online.dispatch_config import DispatchConfig
+from robowm.dispatch.online.dispatcher import Dispatcher
+from robowm.dispatch.online.planner import PlannerProcess, PlannerState
+from robowm.dispatch.online.status import Mode, State
 from robowm.dispatch.pilot import Commander
-from robowm.dispatch.planner import PlannerProcess, PlannerState
-from robowm.dispatch.recording import Recorder
-from robowm.dispatch.records import (
+from robowm.dispatch.record.recording import Recorder
+from robowm.dispatch.record.records import (
     Event,
     Frames,
     Judged,
@@ -54,7 +55,6 @@ from robowm.dispatch.records import (
     plain,
 )  # fmt: skip
 from robowm.dispatch.safety import SafetyGate
-from robowm.dispatch.status import Mode, State
 from robowm.dispatch.wire.messages import Image, Text
 from robowm.dispatch.wire.protocol import Answer, Link, QoS
 from robowm.errors import UserError
@@ -86,7 +86,7 @@ class BridgeConfig:
 
 
 class Bridge:
-    """A managed node (:class:`robowm.dispatch.lifecycle.Managed`) on a link that is open.
+    """A managed node (:class:`robowm.dispatch.bridge.lifecycle.Managed`) on a link that is open.
 
     Args:
       planner: not started yet.

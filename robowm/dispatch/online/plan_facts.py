@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from robowm.dispatch.records import Frames
+from robowm.dispatch.record.records import Frames
 from robowm.models.protocol import Decodes, State
 from robowm.planning.protocol import Plan
 
 
 @dataclasses.dataclass(frozen=True)
 class PlanFacts:
-    """A plan for one belief; see :class:`robowm.dispatch.records.Planned`, whose fields these are."""
+    """A plan for one belief; see :class:`robowm.dispatch.record.records.Planned`, whose fields these are."""
 
     action: np.ndarray
     sequence: np.ndarray

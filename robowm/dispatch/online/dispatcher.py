@@ -25,18 +25,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from robowm.dispatch.approvals import Approvals, Card, Verdict
 from robowm.dispatch.arm import Arm, ArmObservation, ArmState
-from robowm.dispatch.dispatch_config import DispatchConfig
+from robowm.dispatch.online.approvals import Approvals, Card, Verdict
+from robowm.dispatch.online.dispatch_config import DispatchConfig
+from robowm.dispatch.online.plan_facts import PlanFacts
+from robowm.dispatch.online.planner import PlannerProcess, PlannerState
+from robowm.dispatch.online.planner_child import Answer, Request
+from robowm.dispatch.online.splice import Grid, join, lead
+from robowm.dispatch.online.status import Counts, Latencies, Mode, State, Status
+from robowm.dispatch.online.steps import Steps
 from robowm.dispatch.pilot import Commander, Outcome, Pilot
-from robowm.dispatch.plan_facts import PlanFacts
-from robowm.dispatch.planner import PlannerProcess, PlannerState
-from robowm.dispatch.planner_child import Answer, Request
-from robowm.dispatch.records import Event, Kind, Listener, Planned, Record
+from robowm.dispatch.record.records import Event, Kind, Listener, Planned, Record
 from robowm.dispatch.safety import SafetyGate
-from robowm.dispatch.splice import Grid, join, lead
-from robowm.dispatch.status import Counts, Latencies, Mode, State, Status
-from robowm.dispatch.steps import Steps
 
 logger = logging.getLogger(__name__)
 ACTIVE = (State.RUNNING, State.OFFERING)

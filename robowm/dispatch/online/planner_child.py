@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from robowm.dispatch.arm import Observation
-from robowm.dispatch.plan_facts import PlanFacts, imagined_frames, plan_facts
+from robowm.dispatch.online.plan_facts import PlanFacts, imagined_frames, plan_facts
 from robowm.errors import UserError
 from robowm.planning.agent import BeliefAgent
 

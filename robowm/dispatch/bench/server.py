@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robowm.dispatch.arm import Array
-from robowm.dispatch.faults import Faults
-from robowm.dispatch.pacing import Every, Pacer, realtime
-from robowm.dispatch.trajectory_controller import ControllerConfig, TrajectoryController
+from robowm.dispatch.bench.faults import Faults
+from robowm.dispatch.bench.pacing import Every, Pacer, realtime
+from robowm.dispatch.bench.trajectory_controller import ControllerConfig, TrajectoryController
 from robowm.dispatch.wire.messages import (
     CompressedImage,
     Image,

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robowm.dispatch.arm import ArmObservation, Chunk, Receipt
-from robowm.dispatch.records import (
+from robowm.dispatch.record.records import (
     Event,
     Executed,
     Judged,

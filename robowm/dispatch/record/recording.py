@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from robowm import __version__
 from robowm.dispatch.arm import ArmSpec
-from robowm.dispatch.bag_format import (
+from robowm.dispatch.record.bag_format import (
     FORMAT,
     RECORDING,
     RUN,
@@ -24,7 +24,7 @@ from robowm.dispatch.bag_format import (
     Encoder,
     is_picture,
 )
-from robowm.dispatch.records import Observed, Record, plain
+from robowm.dispatch.record.records import Observed, Record, plain
 from robowm.dispatch.wire.cdr import serialise, store
 from robowm.dispatch.wire.messages import Message, Text
 from robowm.errors import UserError
@@ -56,10 +56,10 @@ class RecorderConfig:
 
 
 class Recorder(contextlib.AbstractContextManager["Recorder"]):
-    """A listener of a run (:class:`robowm.dispatch.records.Listener`), whose thread writes.
+    """A listener of a run (:class:`robowm.dispatch.record.records.Listener`), whose thread writes.
 
     A bag is a folder as ``ros2 bag`` has it: FOLDER/NAME.mcap, and metadata.yaml once it is closed. What
-    was written half a second ago outlives the process, and :mod:`robowm.dispatch.bag` reads a bag
+    was written half a second ago outlives the process, and :mod:`robowm.dispatch.record.bag` reads a bag
     that was never closed.
 
     Args:

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from robowm.dispatch.bag_format import FORMAT, RECORDING, RUN, VERSION, Decoder
-from robowm.dispatch.records import (
+from robowm.dispatch.record.bag_format import FORMAT, RECORDING, RUN, VERSION, Decoder
+from robowm.dispatch.record.records import (
     Executed,
     Judged,
     Kind,

@@ -7,16 +7,16 @@ import time
 from collections.abc import Callable, Sequence
 
 from robowm.dispatch.arm import ArmObservation
-from robowm.dispatch.planner_child import Step
-from robowm.dispatch.records import Executed, Observed, Record
-from robowm.dispatch.splice import Grid, Schedule
+from robowm.dispatch.online.planner_child import Step
+from robowm.dispatch.online.splice import Grid, Schedule
+from robowm.dispatch.record.records import Executed, Observed, Record
 
 
 class Steps:
     """Counted from the first observation of an episode on.
 
     Args:
-      switches: [A] as of :class:`~robowm.dispatch.splice.Schedule`.
+      switches: [A] as of :class:`~robowm.dispatch.online.splice.Schedule`.
       slack_s: by which an observation may come before the time of the step that it begins.
       most_unseen: steps in a row that may lack an observation; after more, an episode begins.
       tell: of what is observed and executed.

@@ -6,9 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TextIO
 
-from robowm.dispatch.approvals import Card
-from robowm.dispatch.dispatcher import Dispatcher
-from robowm.dispatch.records import Event, Kind, Record
+from robowm.dispatch.online.approvals import Card
+from robowm.dispatch.online.dispatcher import Dispatcher
+from robowm.dispatch.record.records import Event, Kind, Record
 
 HELP = """\
   3        approve plan-00003, if it is offered

@@ -1,6 +1,6 @@
 """The bridge as a lifecycle node of ROS 2: its states are rclpy's own, its parameters the configuration's.
 
-Everything that it does is :class:`robowm.dispatch.bridge.Bridge`'s. rclpy is imported with this module.
+Everything that it does is :class:`robowm.dispatch.bridge.node.Bridge`'s. rclpy is imported with this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
 from rclpy.lifecycle import LifecycleState as RosState
 from rclpy.node import Node
 
-from robowm.dispatch.lifecycle import TRANSITIONS, LifecycleState, Managed, perform
+from robowm.dispatch.bridge.lifecycle import TRANSITIONS, LifecycleState, Managed, perform
 from robowm.dispatch.wire.protocol import Answer
 
 DONE = {
@@ -57,7 +57,7 @@ class BridgeNode(LifecycleNodeMixin, Node):
         plain = {k: list(v) if hasattr(v, "tolist") else v for k, v in given.items()}
         return {name: v for name, v in plain.items() if v != self._defaults[name]}
 
-    # ------------------------------------------------------------------ robowm.dispatch.lifecycle.Machine
+    # ------------------------------------------------------------------ robowm.dispatch.bridge.lifecycle.Machine
 
     @property
     def state(self) -> LifecycleState:

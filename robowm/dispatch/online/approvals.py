@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robowm.dispatch.records import Frames, plain
+from robowm.dispatch.record.records import Frames, plain
 
 
 @dataclasses.dataclass(frozen=True)

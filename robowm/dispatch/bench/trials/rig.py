@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 
 from robowm.dispatch.arm import Array
-from robowm.dispatch.bench import Bench
-from robowm.dispatch.bridge import Bridge, BridgeConfig
-from robowm.dispatch.dispatch_config import DispatchConfig
+from robowm.dispatch.arms.ros import RosArm, RosArmConfig
+from robowm.dispatch.bench.client import Bench
+from robowm.dispatch.bench.trials import scripted
+from robowm.dispatch.bridge.node import Bridge, BridgeConfig
 from robowm.dispatch.limits import LimitsConfig
-from robowm.dispatch.planner import PlannerProcess
-from robowm.dispatch.records import Event, Kind, Record
-from robowm.dispatch.ros import RosArm, RosArmConfig
+from robowm.dispatch.online.dispatch_config import DispatchConfig
+from robowm.dispatch.online.planner import PlannerProcess
+from robowm.dispatch.record.records import Event, Kind, Record
 from robowm.dispatch.safety import SafetyConfig, SafetyGate
-from robowm.dispatch.trials import scripted
 from robowm.dispatch.wire.faulty import FaultyLink, WireFaultsConfig
 from robowm.dispatch.wire.lent import LentLink
 from robowm.dispatch.wire.messages import JointState, JointTrajectory, Text

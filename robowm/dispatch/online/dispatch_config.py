@@ -1,10 +1,10 @@
-"""Settings of a :class:`robowm.dispatch.dispatcher.Dispatcher`."""
+"""Settings of a :class:`robowm.dispatch.online.dispatcher.Dispatcher`."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from robowm.dispatch.status import Mode
+from robowm.dispatch.online.status import Mode
 from robowm.errors import UserError, unknown
 
 

@@ -6,7 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Planned, Record, Sent
+from robowm.dispatch.record.records import (
+    Event,
+    Executed,
+    Judged,
+    Kind,
+    Observed,
+    Planned,
+    Record,
+    Sent,
+)
 
 COUNTED = (Kind.HOLD, Kind.MISSED, Kind.ESTOP, Kind.EXPIRED, Kind.DECLINED)
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robowm.dispatch.bag import Run
-from robowm.dispatch.episodes import brakes, results_of, success_of
-from robowm.dispatch.records import (
+from robowm.dispatch.record.bag import Run
+from robowm.dispatch.record.episodes import brakes, results_of, success_of
+from robowm.dispatch.record.records import (
     Event,
     Executed,
     Judged,

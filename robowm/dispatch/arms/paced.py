@@ -8,7 +8,7 @@ import threading
 import time
 
 from robowm.dispatch.arm import ArmObservation, ArmSpec, ArmState, Chunk, Receipt
-from robowm.dispatch.sim import SimArm
+from robowm.dispatch.arms.sim import SimArm
 
 
 class PacedArm:

@@ -1,6 +1,6 @@
 """The bench around an arm that stands in for a real one: it lays episodes out, and judges them.
 
-A real arm has none. Topics and services are those of :mod:`robowm.dispatch.server`.
+A real arm has none. Topics and services are those of :mod:`robowm.dispatch.bench.server`.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any
 
-from robowm.dispatch.planner_child import Answer, Failure, Request, main
+from robowm.dispatch.online.planner_child import Answer, Failure, Request, main
 from robowm.planning.agent import BeliefAgent
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robowm.data.episode import Array, Episode, Floats
-from robowm.dispatch.bag import Run
-from robowm.dispatch.records import Event, Executed, Judged, Kind, Observed, Record, Sent
+from robowm.dispatch.record.bag import Run
+from robowm.dispatch.record.records import Event, Executed, Judged, Kind, Observed, Record, Sent
 from robowm.spec import TaskSpec
 
 SHADOW = "shadow"  # the message of a mode

@@ -1,0 +1,1 @@
+"""The other side of the link: an arm to test against, and what judges it."""

@@ -1,0 +1,1 @@
+"""One node that joins arm, gate, planner and operator, whatever the middleware."""

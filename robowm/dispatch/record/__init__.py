@@ -1,0 +1,1 @@
+"""What is told of a run, kept in a bag, and read again."""
