@@ -191,7 +191,8 @@ def through(
     """A trajectory that is at each joint target when that is due, and then brakes to rest.
 
     Speed changes evenly in the first half of a step and is kept in the second, as where the simulated
-    arm was trained. A joint that its limits keep from being there in time is as near as they let it.
+    arm was trained. A joint that its limits keep from being there in time is as near as they let it; near
+    the end of its range it is so slow that it can brake within it after any step.
 
     Args:
       targets: [H, N], due ``step_s`` after each other, the first at ``start_s + step_s``.
@@ -200,8 +201,10 @@ def through(
       spec: whose velocity and acceleration are kept; a joint without limits jumps to its targets.
     """
     fastest, change = np.array(spec.velocity), np.array(spec.acceleration) * BLEND * step_s
+    low, high = np.array(spec.position_low), np.array(spec.position_high)
     q, speed, _ = before.at(start_s)
     free = np.isinf(fastest)  # its drive limits itself: it is told the target and no speed
+    longest_s = _brake_s(np.where(free, 0.0, fastest), dt_s, spec)
     kept = before.time_s < start_s - 1e-9
     times = [*before.time_s[kept].tolist(), start_s]
     path = [*before.q[kept], q]
@@ -209,8 +212,11 @@ def through(
     for h, target in enumerate(targets):
         begin, v = start_s + h * step_s, speeds[-1]
         after = ((target - path[-1]) / step_s - v * BLEND / 2) / (1 - BLEND / 2)
-        after = np.clip(np.clip(after, v - change, v + change), -fastest, fastest)
-        after = np.where(free, 0.0, after)
+        # Where it will be by now, and the way that each unit of `after` adds until it is at rest.
+        here, way_s = path[-1] + v * (BLEND * step_s / 2), (1 - BLEND / 2) * step_s + longest_s / 2
+        slowest = np.maximum(-fastest, np.minimum((low - here) / way_s, 0.0))
+        after = np.clip(after, slowest, np.minimum(fastest, np.maximum((high - here) / way_s, 0.0)))
+        after = np.where(free, 0.0, np.clip(after, v - change, v + change))
         blended = path[-1] + (v + after) * (BLEND * step_s / 2)
         there = blended + after * ((1 - BLEND) * step_s)
         times += [begin + BLEND * step_s, begin + step_s]
@@ -218,12 +224,17 @@ def through(
         speeds += [after, after]
     last = speeds[-1]
     if last.any() and np.isfinite(last).all():  # of what is no number, the gate says so
-        brake_s = float(np.max(np.abs(last) / (BRAKING * np.array(spec.acceleration))))
-        brake_s = dt_s * max(1, math.ceil(brake_s / dt_s))
+        brake_s = _brake_s(last, dt_s, spec)
         times.append(times[-1] + brake_s)
         path.append(path[-1] + last * brake_s / 2)
         speeds.append(np.zeros_like(last))
     return Trajectory(np.array(times), np.stack(path), np.stack(speeds))
+
+
+def _brake_s(speed: Array, dt_s: float, spec: ArmSpec) -> float:
+    """A multiple of ``dt_s`` in which every joint comes to rest; NaN where a speed is no number."""
+    longest = float(np.max(np.abs(speed) / (BRAKING * np.array(spec.acceleration))))
+    return dt_s * max(1, math.ceil(longest / dt_s)) if math.isfinite(longest) else math.nan
 
 
 def chunk_of(

@@ -169,3 +169,24 @@ def test_braking_begins_as_fast_as_it_is_and_keeps_the_limit(path):
         np.testing.assert_allclose(stop.dq[0], dq, atol=1e-9)
     assert not stop.dq[-1].any()
     assert (stop.extremes(500.0).acceleration[:2] <= np.array(SPEC.acceleration[:2])).all()
+
+
+@given(
+    st.lists(st.floats(-1.2, 1.2), min_size=1, max_size=6),
+    st.floats(-0.9, 0.9),
+    st.sampled_from([0.05, 0.025]),
+)
+def test_a_joint_that_is_driven_at_its_end_of_range_brakes_within_it(targets, start, dt_s):
+    """A plan towards an end of range was refused: after its last step the arm braked beyond it."""
+    spec = dataclasses.replace(
+        SPEC,
+        position_low=(-1.0, -1.0, 0.0),
+        position_high=(1.0, 1.0, 0.08),
+        acceleration=(45.0, 45.0, np.inf),
+    )
+    wanted = np.array([[q, -q, 0.0] for q in targets]).clip(spec.position_low, spec.position_high)
+    rest = Trajectory.rest(0.0, np.array([start, 0.0, 0.0]))
+    for steps in range(1, len(wanted) + 1):  # each of them may be the last that is sent
+        worst = through(wanted[:steps], rest, 0.0, 0.1, dt_s, spec).extremes(spec.servo_hz)
+        assert (worst.low >= np.array(spec.position_low) - 1e-9).all()
+        assert (worst.high <= np.array(spec.position_high) + 1e-9).all()
