@@ -287,7 +287,7 @@ class SafetyGate:
         yield (
             "position",
             2 * float(shown.min(initial=0.5)),  # in the middle of its range a joint has all of it
-            f"position leaves the limits of {self._named(room < 0)}",
+            f"position leaves the limits of {self._named(~(room >= 0))}",
         )
         for name, reached in (
             ("velocity", worst.speed), ("acceleration", worst.acceleration), ("jerk", worst.jerk),

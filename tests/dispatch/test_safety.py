@@ -112,6 +112,7 @@ def test_a_good_chunk_passes_with_its_margins():
         (chunk((0.0, 0.0, 0.0), t0_s=3.1), r"begins 3\.100 s from now"),
         (chunk((0.1, 0.1, 0.1)), "position leaves the limits of gripper"),
         (chunk((0.1, 0.1, -0.001)), "position leaves the limits of gripper"),
+        (chunk((0.1, 0.1, 0.0), (0.1, 0.1, 0.0), t0_s=0.5, dt_s=1e-300), "limits of shoulder, elbow"),
         (chunk((0.0, 0.3, 0.0)), r"velocity exceeds the limit of elbow \(2\.25 times\)"),
         (chunk((0.0, 0.3, 0.0)), "acceleration exceeds the limit of elbow"),
         (chunk((0.0, 0.3, 0.0)), "jerk exceeds the limit of elbow"),
