@@ -337,3 +337,14 @@ def test_what_is_not_installed_is_named_with_the_line_that_installs_it(
     with pytest.raises(UserError) as error:
         LINKS[kind]("nobody").open()
     assert line in str(error.value) and error.value.exit_code == 2
+
+
+@pytest.mark.parametrize("where", ["LOCALHOST", "SUBNET", ""])
+def test_who_keeps_to_this_machine_is_met_by_who_does_not(monkeypatch, where):
+    """An arm server on loopback alone was not found by a bridge that also spoke to the network."""
+    from robowm.dispatch.wire.dds import settings
+
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", where)
+    told = settings()
+    assert '<NetworkInterface address="127.0.0.1"' in told and '<Peer address="127.0.0.1"/>' in told
+    assert ("autodetermine" in told) == (where != "LOCALHOST")

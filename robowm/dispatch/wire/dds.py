@@ -25,18 +25,17 @@ from robowm.errors import UserError
 # Fast DDS 3 (ROS 2 Kilted) describes the same types with other type identifiers: vendor 1.15 is taken
 # at its word by the name of the type alone.
 SETTINGS = """<CycloneDDS><Domain>
-<General>{interfaces}</General>
+<General><Interfaces>{interfaces}</Interfaces>{multicast}</General>
 <Compatibility><IgnoreTypeInformation>1.15</IgnoreTypeInformation></Compatibility>
 {discovery}</Domain></CycloneDDS>"""
-LOOPBACK = (
-    '<Interfaces><NetworkInterface address="127.0.0.1" multicast="false"/></Interfaces>'
-    "<AllowMulticast>false</AllowMulticast>"
-)
-NO_MULTICAST = (
+LOOPBACK = '<NetworkInterface address="127.0.0.1" multicast="false"/>'
+# Whoever keeps to this machine has no multicast, and is found by asking ports one by one.
+HERE = (
     "<Discovery><ParticipantIndex>auto</ParticipantIndex>"
     "<MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>"
     '<Peers><Peer address="127.0.0.1"/></Peers></Discovery>'
 )
+NETWORK = '<NetworkInterface autodetermine="true"/>'
 
 
 class DdsLink:
@@ -217,7 +216,9 @@ def delete(entity: Any) -> None:
 def settings() -> str:
     local = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST"
     return SETTINGS.format(
-        interfaces=LOOPBACK if local else "", discovery=NO_MULTICAST if local else ""
+        interfaces=LOOPBACK if local else NETWORK + LOOPBACK,
+        multicast="<AllowMulticast>false</AllowMulticast>" if local else "",
+        discovery=HERE,
     )
 
 
