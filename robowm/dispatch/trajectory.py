@@ -87,14 +87,18 @@ class Trajectory:
         )
 
     def braking(self, time_s: float, spec: ArmSpec) -> Trajectory:
-        """From here on to rest, every joint in the time that the fastest takes."""
+        """From here on to rest, every joint in the time that the fastest takes. A joint whose drive limits
+        itself keeps the target that it was given: an object is not let go because the arm holds."""
         q, dq, _ = self.at(time_s)
+        free = np.isinf(spec.acceleration)
+        told = self.q[min(int(np.searchsorted(self.time_s, time_s, side="right")), len(self.q) - 1)]
+        dq = np.where(free, 0.0, dq)
         brake_s = float(np.max(np.abs(dq) / (BRAKING * np.array(spec.acceleration))))
         if brake_s < 1e-6:
-            return Trajectory.rest(time_s, q)
+            return Trajectory.rest(time_s, np.where(free, told, q))
         return Trajectory(
             np.array([time_s, time_s + brake_s]),
-            np.stack([q, q + dq * brake_s / 2]),
+            np.stack([q, np.where(free, told, q + dq * brake_s / 2)]),
             np.stack([dq, np.zeros_like(q)]),
         )
 

@@ -165,6 +165,7 @@ def test_braking_begins_as_fast_as_it_is_and_keeps_the_limit(path):
     stop = path.braking(0.5 * path.end_s, SPEC)
     q, dq, _ = path.at(0.5 * path.end_s)
     np.testing.assert_allclose(stop.at(stop.time_s[0])[0], q, atol=1e-9)
+    dq[2] = 0.0  # a gripper has a target and no speed
     if len(stop.time_s) > 1:
         np.testing.assert_allclose(stop.dq[0], dq, atol=1e-9)
     assert not stop.dq[-1].any()
@@ -190,3 +191,14 @@ def test_a_joint_that_is_driven_at_its_end_of_range_brakes_within_it(targets, st
         worst = through(wanted[:steps], rest, 0.0, 0.1, dt_s, spec).extremes(spec.servo_hz)
         assert (worst.low >= np.array(spec.position_low) - 1e-9).all()
         assert (worst.high <= np.array(spec.position_high) + 1e-9).all()
+
+
+@given(st.floats(0.0, 0.2), st.booleans())
+def test_a_hold_while_the_gripper_closes_leaves_it_its_target(time_s, moving):
+    """It was taken to brake like a joint, beyond the end of its stroke, and every plan then was refused."""
+    targets = np.array([[0.1 * moving, 0.0, 0.0], [0.2 * moving, 0.0, 0.08]])
+    rest = Trajectory.rest(0.0, np.array([0.0, 0.0, 0.08]))
+    stop = through(targets, rest, 0.0, 0.1, 0.05, SPEC).braking(time_s, SPEC)
+    assert stop.q[-1, 2] == (0.0 if time_s < 0.1 else 0.08)  # and not what comes later
+    worst = stop.extremes(SPEC.servo_hz)
+    assert worst.low[2] >= -1e-12 and worst.high[2] <= 0.08 + 1e-12
