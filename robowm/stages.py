@@ -53,11 +53,11 @@ def run_all(
     again: set[str] = set()  # what was made anew, and so makes anew what follows from it
     for number, stage in enumerate(stages, 1):
         console.rule(f"[bold]{number}/{len(stages)} {stage.name}[/]")
-        if diary.is_done(stage) and not again.intersection(stage.needs):
+        anew = diary.is_anew(stage, again)
+        if diary.is_done(stage) and not anew:
             console.print(f"done before, in {diary.seconds()[stage.name]:.0f} s")
             continue
-        if not diary.knows(stage) or again.intersection(stage.needs):
-            again.add(stage.name)
+        again.update([stage.name] if anew else [])
         diary.begin(stage)
         begun = time.monotonic()
         if code := run(_command(stage, scripts)):
@@ -81,7 +81,7 @@ def _run_together(
             for stage in list(waiting):
                 if not done.issuperset(stage.needs):
                     continue
-                anew = not diary.knows(stage) or bool(again.intersection(stage.needs))
+                anew = diary.is_anew(stage, again)
                 if diary.is_done(stage) and not anew:
                     waiting.remove(stage)
                     done.add(stage.name)
@@ -166,6 +166,10 @@ class Diary:
     def knows(self, stage: Stage) -> bool:
         """Whether it was begun with these settings."""
         return self._entries.get(stage.name, {}).get("settings") == list(stage.settings)
+
+    def is_anew(self, stage: Stage, again: set[str]) -> bool:
+        """Whether it begins from nothing: with other settings, or on what was made anew, ``again``."""
+        return not self.knows(stage) or bool(again.intersection(stage.needs))
 
     def is_done(self, stage: Stage) -> bool:
         return self.knows(stage) and "seconds" in self._entries[stage.name]
