@@ -75,21 +75,25 @@ def main(config: Faults) -> int:
     if config.repeats < 1:
         raise UserError(f"repeats is {config.repeats}: give at least 1.")
     console = Console(highlight=False)
-    rows = []
+    rows: list[dict[str, Any]] = []
     with rig(config) as bench:
         for name in names:
-            row = trial(bench, name, config.repeats, config.seed, console)
-            rows.append(row)
-            console.print(line(row), soft_wrap=True)
+            rows.append(trial(bench, name, config.repeats, config.seed, console))
+            console.print(line(rows[-1]), soft_wrap=True)
+            write(config, rows)  # each time: all of them take an hour and more
+    console.print(str(Path(config.out) / "faults.md"), soft_wrap=True)
+    return int(any(row["broken"] for row in rows))
+
+
+def write(config: Faults, rows: Sequence[dict[str, Any]]) -> None:
+    """OUT/faults.json and OUT/faults.md."""
     out = Path(config.out)
     out.mkdir(parents=True, exist_ok=True)
     facts = machine(torch.device("cpu"))
-    data = {"link": config.link, "repeats": config.repeats, "machine": facts, "rows": rows}
+    data = {"link": config.link, "repeats": config.repeats, "machine": facts, "rows": list(rows)}
     write_json(out / "faults.json", plain(data))
     table = ["| fault | kept | measured: median (worst) |", "|---|---|---|", *map(line, rows)]
     write_bytes(out / "faults.md", ("\n".join(table) + "\n").encode())
-    console.print(str(out / "faults.md"), soft_wrap=True)
-    return int(any(row["broken"] for row in rows))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, TransitionCallbackReturn
 from rclpy.lifecycle import LifecycleState as RosState
@@ -100,6 +101,14 @@ class BridgeNode(LifecycleNodeMixin, Node):
             self._managed.failed()
         self._state = LifecycleState.UNCONFIGURED
         return TransitionCallbackReturn.SUCCESS
+
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
+        """Jazzy's own raises where no way leads from this state, which ends whoever spins the node."""
+        try:
+            return LifecycleNodeMixin._LifecycleNodeMixin__change_state(self, transition_id)  # type: ignore[attr-defined]
+        except RCLError as error:
+            self.get_logger().error(f"no transition {transition_id} from {self._state}: {error}")
+            return TransitionCallbackReturn.ERROR
 
     def _perform(self, transition: str) -> TransitionCallbackReturn:
         if self._managed is None:

@@ -29,6 +29,7 @@ RUN_S = 3.0  # that a bad network is endured
 DELAY_S = 0.15
 FROZEN_S = 0.15  # in which an arm holds that is not seen any more
 PLANNER_S = 0.5  # in which it is at rest without a planner
+SETTLES_S = 0.3  # that an arm may go on moving after the end of a chunk
 TOLERANCE_RAD = 0.1  # of the gate's tracking margin
 
 
@@ -268,13 +269,18 @@ def bridge_killed(rig: Rig) -> Measured:
         process.kill()
         process.wait(20)
         rest_s = rig.witness.rest_after(begin_s, 2.5)
-        told_s = [t for t, _ in rig.witness.told if t > begin_s + 0.1]
-        require(not told_s, "something was sent after the bridge had been killed")
+        told_s, last = rig.witness.told[-1]
+        require(told_s < begin_s + 0.1, "something was sent after the bridge had been killed")
+        left_s = max(told_s + float(last.time_s[-1]) - begin_s, 0.0)
+        require(
+            rest_s <= left_s + SETTLES_S,
+            f"at rest after {rest_s:.3f} s, and its last chunk ended after {left_s:.3f} s",
+        )
     finally:
         process.kill()
     with rig.bridge():
         moving(rig)
-    return {"rest_s": rest_s}
+    return {"rest_s": rest_s, "chunk_left_s": left_s}
 
 
 SCENARIOS: dict[str, Scenario] = {
