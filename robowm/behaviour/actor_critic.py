@@ -138,17 +138,16 @@ class ActorCritic(nn.Module):
         count = max(1, round(c.starts * rows))
         index = torch.randperm(rows, device=self.updates.device)[:count]
         state = gather_state(flat, index)
-        feats, actions, rewards, conts = [model.feat(state)], [], [], []
+        feats, actions = [model.feat(state)], []
         for _ in range(c.horizon):
             action = self.policy(feats[-1]).sample()
-            state, reward, cont, feat = model.step(state, action, sample=True)
-            feats.append(feat)
+            state = model.step(state, action, sample=True)
+            feats.append(model.feat(state))
             actions.append(action)
-            rewards.append(reward)
-            conts.append(cont)
-        conts_ = torch.stack(conts)
-        alive = torch.cat([torch.ones_like(conts_[:1]), conts_[:-1]]).cumprod(0)
-        return torch.stack(feats), torch.stack(actions), torch.stack(rewards), alive, conts_
+        passed = torch.stack(feats)
+        reward, cont = model.predict(passed[1:])
+        alive = torch.cat([torch.ones_like(cont[:1]), cont[:-1]]).cumprod(0)
+        return passed, torch.stack(actions), reward, alive, cont
 
 
 def lambda_returns(reward: Tensor, discount: Tensor, value: Tensor, trace: float) -> Tensor:

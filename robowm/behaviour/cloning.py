@@ -14,7 +14,7 @@ from robowm.spec import ActionSpec
 
 
 class PolicyHead(nn.Module):
-    """[B, F] -> a distribution over actions, with standard deviations in [min_std, max_std]."""
+    """[..., F] -> a distribution over actions, with standard deviations in [min_std, max_std]."""
 
     switch: Tensor
 
@@ -33,7 +33,8 @@ class PolicyHead(nn.Module):
         self.register_buffer("switch", torch.tensor(action.switch), False)
 
     def forward(self, feat: Tensor) -> MixedAction:
-        mean, std, logit = self.net(feat).float().chunk(3, -1)
+        rows = feat.reshape(-1, feat.shape[-1])  # of several axes a product may become many
+        mean, std, logit = self.net(rows).float().unflatten(0, feat.shape[:-1]).chunk(3, -1)
         std = self.min_std + (self.max_std - self.min_std) * torch.sigmoid(std)
         return MixedAction(torch.tanh(mean), std, logit, self.switch)
 

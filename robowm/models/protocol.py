@@ -2,7 +2,8 @@
 
 A *State* is a flat dictionary of tensors whose every leaf is ``[B, ...]``: it can be gathered,
 repeated and detached without knowing what it holds. Planners and behaviours see a State only through
-``feat``, and move it only through ``step``.
+``feat``, and move it only through ``step``. What is read of a State does not depend on what is read of
+the next, so that whoever imagines steps first and reads all of them at once.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ State = dict[str, Tensor]
 Batch = Mapping[str, Tensor]
 
 
+class Prediction(NamedTuple):
+    """Of arriving somewhere."""
+
+    reward: Tensor  # [...]
+    cont: Tensor  # [...] in [0, 1], that the episode goes on
+
+
 class Step(NamedTuple):
-    """One imagined step: the next state, the reward and continuation of arriving there, and what
-    ``feat`` reads of it, which the model had to know for these."""
+    """One imagined step, as an objective sees it: where it led, and what the model predicts there."""
 
     state: State
     reward: Tensor  # [B]
     cont: Tensor  # [B] in [0, 1]
-    feat: Tensor  # [B, F]
 
 
 @runtime_checkable
@@ -37,12 +43,16 @@ class WorldModel(Protocol):
         """Posterior after ``obs`` (raw arrays as tensors [B, ...]); ``is_first`` [B] resets."""
         ...
 
-    def step(self, state: State, action: Tensor, sample: bool = False) -> Step:
+    def step(self, state: State, action: Tensor, sample: bool = False) -> State:
         """Prior after ``action`` [B, A]. Differentiable; deterministic unless ``sample``."""
         ...
 
     def feat(self, state: State) -> Tensor:
-        """What policy and critic read: [B, F]."""
+        """What policy and critic read: [..., F] of leaves [..., K]."""
+        ...
+
+    def predict(self, feat: Tensor) -> Prediction:
+        """Of arriving at states of which ``feat`` [..., F] reads this."""
         ...
 
     def loss(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], State]:

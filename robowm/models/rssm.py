@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robowm.models.protocol import Batch, State, Step
+from robowm.models.protocol import Batch, Prediction, State
 from robowm.models.relations import Relations
 from robowm.nets.blocks import CODES, BlockGRU, NormAct, fine, linear, mlp
 from robowm.nets.distributions import (
@@ -196,22 +196,20 @@ class RSSM(nn.Module):
             noise,
         )[0]
 
-    def step(self, state: State, action: Tensor, sample: bool = False) -> Step:
+    def step(self, state: State, action: Tensor, sample: bool = False) -> State:
         with self._stepwise():
-            return self._step(state, action, sample)
-
-    def _step(self, state: State, action: Tensor, sample: bool) -> Step:
-        if sample or torch.is_grad_enabled():
-            state, _ = self._prior(state, action, sample)
-        else:  # planning: the mode of the logits is the mode of the mixed probabilities
+            if sample or torch.is_grad_enabled():
+                return self._prior(state, action, sample)[0]
+            # Planning: the mode of the logits is the mode of the mixed probabilities.
             deter, slot = self._recur(state, action, self.enter_action(action))
             logits = self.prior_head(deter).unflatten(-1, (self.config.stoch, -1))
             stoch = one_hot(logits).flatten(-2)
-            state = {"deter": deter, "stoch": stoch, "slot": slot, "goal": state["goal"]}
-        feat = self.feat(state)
+            return {"deter": deter, "stoch": stoch, "slot": slot, "goal": state["goal"]}
+
+    def predict(self, feat: Tensor) -> Prediction:
         scalars = self._scalars(feat)
-        cont = torch.sigmoid(self.flag_head(scalars)[:, 0].float())
-        return Step(state, self._reward(scalars), cont, feat)
+        cont = torch.sigmoid(self.flag_head(scalars)[..., 0].float())
+        return Prediction(self._reward(scalars), cont)
 
     def feat(self, state: State) -> Tensor:
         slot, goal = state["slot"], state["goal"]
@@ -222,7 +220,11 @@ class RSSM(nn.Module):
             parts.append(3 * (turns[..., None] * others[..., None, :]).flatten(-2))
         if self.relations is not None:
             parts.append(self.relations(slot, goal))
-        return torch.cat(parts, -1)
+        # Whoever reads it under autocast would cast it, each anew. Gradients are summed in float32.
+        device = slot.device.type
+        lower = torch.is_autocast_enabled(device) and not torch.is_grad_enabled()
+        dtype = torch.get_autocast_dtype(device) if lower else slot.dtype
+        return torch.cat([part.to(dtype) for part in parts], -1)
 
     def decode(self, state: State) -> dict[str, Tensor]:
         feat = self.feat(state)
@@ -517,28 +519,34 @@ class RSSM(nn.Module):
         valid = follows.new_ones(len(row))
         scored = [k for k in ("reward", "cont", "success") if k in batch]
         scored += [f"privileged/{k}" for k in self.contact_keys if self.contact_size]
-        total = follows.new_zeros(())
-        errors = []
+        valids, imagined, log_priors = [], [], []
         for k in range(1, steps + 1):
-            at = begin + k
-            valid = valid * follows[row, at]  # ends where the next episode begins
-            state, log_prior = self._prior(state, prev_action[row, at], sample=False)
-            scalars = self._scalar_losses(
-                self.feat(state), {name: batch[name][row, at] for name in scored}, valid
-            )
-            scales = c.scales
-            total = total + sum(getattr(scales, name) * value for name, value in scalars.items())
-            latent = categorical_kl(log_post[row, at].detach(), log_prior)
-            free = torch.tensor(c.free_nats, device=latent.device)
-            total = total + 0.1 * scales.dynamics * (torch.maximum(latent, free) * valid).mean()
-            if self.slot_size:
-                error = _huber(state["slot"], slot_target[row, at], self.slot_weight) * valid
-                total = total + scales.pose * error.mean()
-                errors.append(error.detach().sum() / valid.sum().clamp(min=1))
-        out = {"open_loop": total / steps}
-        if errors:
-            out[f"slot_error/ahead_{steps}"] = errors[-1]
-        return out
+            valid = valid * follows[row, begin + k]  # ends where the next episode begins
+            state, log_prior = self._prior(state, prev_action[row, begin + k], sample=False)
+            valids.append(valid)
+            imagined.append(state)
+            log_priors.append(log_prior)
+
+        # What is asked of the imagined states is asked of all at once: [B * starts, K].
+        ahead = {k: torch.stack([s[k] for s in imagined], 1) for k in state}
+        weight = torch.stack(valids, 1)
+        rows_, at = row[:, None], begin[:, None] + torch.arange(1, steps + 1, device=begin.device)
+        scales = c.scales
+        scalars = self._scalar_losses(
+            self.feat(ahead), {name: batch[name][rows_, at] for name in scored}, weight
+        )
+        total = sum(getattr(scales, name) * value for name, value in scalars.items())
+        latent = categorical_kl(log_post[rows_, at].detach(), torch.stack(log_priors, 1))
+        free = torch.tensor(c.free_nats, device=latent.device)
+        total = total + 0.1 * scales.dynamics * (torch.maximum(latent, free) * weight).mean()
+        if not self.slot_size:
+            return {"open_loop": total}
+        error = _huber(ahead["slot"], slot_target[rows_, at], self.slot_weight) * weight
+        last = error[:, -1].detach().sum() / weight[:, -1].sum().clamp(min=1)
+        return {
+            "open_loop": total + scales.pose * error.mean(),
+            f"slot_error/ahead_{steps}": last,
+        }
 
     def _pose_errors(
         self,

@@ -31,6 +31,14 @@ class NormAct(nn.Module):
         return F.silu(F.layer_norm(x, self.gain.shape, self.gain.to(x.dtype), None, 1e-4))
 
 
+def compute_dtype(weight: Tensor) -> torch.dtype:
+    """What a product with ``weight`` is computed in, for what should be converted once and beforehand."""
+    device = weight.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return weight.dtype
+
+
 def linear(inputs: int, outputs: int, scale: float = 1.0, bias: bool = True) -> nn.Linear:
     """A linear layer drawn from a truncated normal of standard deviation ``scale / sqrt(fan in)``."""
     layer = nn.Linear(inputs, outputs, bias=bias)
@@ -122,7 +130,7 @@ class EnsembleMLP(nn.Module):
         self.members = members
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.expand(self.members, *x.shape)
+        x = x.to(compute_dtype(self.weights[0])).expand(self.members, *x.shape)
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             x = torch.baddbmm(bias, x, weight)
             if i < len(self.gains):

@@ -101,11 +101,10 @@ class MixedAction:
         return torch.where(self.switch, coin, normal).detach()
 
     def log_prob(self, action: Tensor) -> Tensor:
-        """[B, A] -> [B]."""
+        """[..., A] -> [...]; broadcasts."""
         z = (action - self.mean) / self.std
         normal = -0.5 * z.square() - torch.log(self.std) - 0.5 * math.log(2 * math.pi)
-        on = (action > 0).float()
-        coin = -F.binary_cross_entropy_with_logits(self.logit, on, reduction="none")
+        coin = F.logsigmoid(torch.where(action > 0, self.logit, -self.logit))
         return torch.where(self.switch, coin, normal).sum(-1)
 
     def entropy(self) -> Tensor:

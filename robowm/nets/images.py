@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robowm.errors import UserError
-from robowm.nets.blocks import mlp
+from robowm.nets.blocks import compute_dtype, mlp
 
 MAP = 8
 
@@ -62,7 +62,8 @@ class ImageEncoder(nn.Module):
         x = image.view(batch, self.side, edge, self.side, -1).transpose(2, 3)
         x = x.reshape(batch, self.side**2, -1)  # [B, patches, edge * edge * C]
         x = F.relu(
-            self.pixels(x.to(_dtype(self.pixels)) / 255 - 0.5) + self.place(self.coordinates)
+            self.pixels(x.to(compute_dtype(self.pixels.weight)) / 255 - 0.5)
+            + self.place(self.coordinates)
         )
         x = x.transpose(1, 2).unflatten(2, (self.side, self.side))  # channels-last in memory
         for layer in self.convolutions:
@@ -92,11 +93,3 @@ class ImageDecoder(nn.Module):
             x = F.pixel_shuffle(layer(F.relu(x)), 2)
         x = F.pixel_shuffle(self.pixels(F.relu(x)), self.patch)
         return x.permute(0, 2, 3, 1).float() + 0.5
-
-
-def _dtype(layer: nn.Linear) -> torch.dtype:
-    """What autocast will compute in, so that bytes are converted once."""
-    device = layer.weight.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return layer.weight.dtype

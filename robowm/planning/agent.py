@@ -93,7 +93,7 @@ class BeliefAgent:
             belief = self.observe(*observations)
             for rows in committed:
                 ahead = torch.as_tensor(np.asarray(rows, np.float32), device=self.device)
-                belief = self.model.step(belief, ahead).state
+                belief = self.model.step(belief, ahead)
             action = self._choose(belief).float().cpu().numpy()
         switch = np.asarray(self.spec.action.switch)
         action = np.where(switch, np.where(action > 0, 1, -1), action.clip(-1, 1))
@@ -120,7 +120,7 @@ class BeliefAgent:
         """A step went by without an observation: believe what the model expects of what was executed."""
         if self.belief is not None and self._previous is not None:
             with torch.no_grad():
-                self.belief = self.model.step(self.belief, self._previous).state
+                self.belief = self.model.step(self.belief, self._previous)
 
     def executed(self, action: np.ndarray) -> None:
         """Tell what was executed [A] or [B, A], where it was not what :meth:`act` returned."""

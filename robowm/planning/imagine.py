@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 
 from robowm.behaviour.protocol import Critic
-from robowm.models.protocol import Objective, State, WorldModel, repeat_state
+from robowm.models.protocol import Objective, State, Step, WorldModel, map_state, repeat_state
 
 # Rows are B * N; feat is what the model's ``feat`` reads of a state.
 Act = Callable[[int, Tensor], Tensor]  # (t, feat [rows, F]) -> actions [rows, A]
-Charge = Callable[[Tensor, Tensor], Tensor]  # (feat, action) -> [rows], taken off the objective
+# (feat [B, N or 1, T, F], actions taken there [B, N, T, A]) -> [B, N, T], taken off the objective
+Charge = Callable[[Tensor, Tensor], Tensor]
+
+READ_ROWS = 512
 
 
 @dataclasses.dataclass
@@ -51,26 +54,14 @@ def unroll(
     keep_states: bool = False,
 ) -> Rollout:
     """Repeat each of the B rows of ``state`` N = ``samples`` times and step H = ``horizon`` times."""
-    current = repeat_state(state, samples) if samples > 1 else state
-    feat = model.feat(state).repeat_interleave(samples, 0)
-    actions, objectives, conts, states = [], [], [], []
+    actions, states = [], [repeat_state(state, samples) if samples > 1 else state]
+    feats = [model.feat(state).repeat_interleave(samples, 0)]
     for t in range(horizon):
-        action = act(t, feat)  # [B * N, A]
-        step = model.step(current, action)
-        gain = step.reward if objective is None else objective(current, action, step)
-        if charge is not None:
-            gain = gain - charge(feat, action)
-        current, feat = step.state, step.feat
-        actions.append(action)
-        objectives.append(gain)
-        conts.append(step.cont)
-        if keep_states:
-            states.append(current)
-
-    def stacked(rows: list[Tensor]) -> Tensor:
-        return torch.stack(rows, 1).float().unflatten(0, (-1, samples))
-
-    return Rollout(stacked(actions), stacked(objectives), stacked(conts), feat, states)
+        actions.append(act(t, feats[-1]))  # [B * N, A]
+        states.append(model.step(states[-1], actions[-1]))
+        feats.append(model.feat(states[-1]))
+    taken = torch.stack(actions, 1)
+    return _read(model, states, feats, taken, samples, objective, charge, keep_states)
 
 
 def rollout(
@@ -82,11 +73,62 @@ def rollout(
     keep_states: bool = False,
 ) -> Rollout:
     """Imagine the given sequences [B, N, H, A] from the B rows of ``state``."""
-    columns = actions.flatten(0, 1).unbind(1)  # H times [B * N, A]
-    samples, horizon = actions.shape[1:3]
-    return unroll(
-        model, state, lambda t, _: columns[t], samples, horizon, objective, charge, keep_states
+    samples, taken = actions.shape[1], actions.flatten(0, 1)  # [B * N, H, A]
+    feats = [model.feat(state).repeat_interleave(samples, 0)]
+    states = [repeat_state(state, samples) if samples > 1 else state]
+    for action in taken.unbind(1):
+        states.append(model.step(states[-1], action))
+    return _read(model, states, feats, taken, samples, objective, charge, keep_states)
+
+
+def _read(
+    model: WorldModel,
+    states: list[State],
+    feats: list[Tensor],
+    actions: Tensor,
+    samples: int,
+    objective: Objective | None,
+    charge: Charge | None,
+    keep_states: bool,
+) -> Rollout:
+    """What came of it: of H + 1 states, as many of the feats as are known, and actions [B * N, H, A].
+
+    Several steps are read at once, as one product of many rows is faster than many of few; but no
+    more than stay in a processor's cache.
+    """
+    rows, horizon = actions.shape[:2]
+    together = max(1, READ_ROWS // rows) if actions.device.type == "cpu" else horizon
+    taken = actions.unflatten(0, (-1, samples))  # [B, N, H, A]
+    gains, conts, charges = [], [], []
+    if charge is not None:
+        charges.append(charge(feats[0][::samples, None, None], taken[:, :, :1]))
+    for begin in range(0, horizon, together):
+        end = min(begin + together, horizon)
+        after = _stacked(states[begin + 1 : end + 1])
+        known = feats[begin + 1 : end + 1]
+        feat = torch.stack(known, 1) if known else model.feat(after)
+        reward, cont = model.predict(feat)
+        gain = reward
+        if objective is not None:
+            before = _stacked(states[begin:end])
+            before, after = (map_state(s, lambda leaf: leaf.flatten(0, 1)) for s in (before, after))
+            step = Step(after, reward.flatten(), cont.flatten())
+            gain = objective(before, actions[:, begin:end].flatten(0, 1), step).view_as(reward)
+        gains.append(gain)
+        conts.append(cont)
+        if charge is not None and (later := taken[:, :, begin + 1 : end + 1]).shape[2]:
+            charges.append(charge(feat[:, : later.shape[2]].unflatten(0, (-1, samples)), later))
+    gain, cont = (
+        torch.cat(parts, 1).float().unflatten(0, (-1, samples)) for parts in (gains, conts)
     )
+    if charges:
+        gain = gain - torch.cat(charges, 2)
+    return Rollout(taken.float(), gain, cont, feat[:, -1], states[1:] if keep_states else [])
+
+
+def _stacked(states: list[State]) -> State:
+    """T states of leaves [rows, ...] -> leaves [rows, T, ...]."""
+    return {name: torch.stack([state[name] for state in states], 1) for name in states[0]}
 
 
 def ensemble_value(values: Tensor, value: str = "min", std_penalty: float = 1.0) -> Tensor:

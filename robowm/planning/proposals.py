@@ -56,7 +56,9 @@ class Proposals:
         return torch.cat(found, 2)[:, :, back].flatten(1, 2)
 
     def lacking(self, feat: Tensor, action: Tensor) -> Tensor:
-        """[B] nats that ``action`` is less likely than the mode, for the policy to which it is nearest."""
+        """[...] nats that ``action`` [..., A] is less likely than the mode at ``feat`` [..., F], for the
+        policy to which it is nearest. One feat may stand for several actions.
+        """
         each = []
         for policy in self.policies:
             proposal = policy(feat)

@@ -361,7 +361,7 @@ class SamplingPlanner:
         def charge(feat: Tensor, action: Tensor) -> Tensor:
             lacking = proposals.lacking(feat, action)
             if limit is not None:
-                lacking = lacking.minimum(limit.repeat_interleave(len(lacking) // len(limit)))
+                lacking = lacking.minimum(limit[:, None, None])
             return weight * lacking
 
         return charge

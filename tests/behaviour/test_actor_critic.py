@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from robowm.behaviour.actor_critic import ActorCritic, ActorCriticConfig, lambda_returns
-from robowm.models.protocol import Step
+from robowm.models.protocol import Prediction
 from robowm.spec import ActionSpec
 
 
@@ -30,7 +30,10 @@ class Line:
         return state["x"]
 
     def step(self, state, action, sample=False):
-        return Step(state, action[:, 0], torch.ones(len(action)), state["x"])
+        return {"x": torch.cat([action[:, :1], state["x"][:, 1:]], 1)}
+
+    def predict(self, feat):
+        return Prediction(feat[..., 0], torch.ones_like(feat[..., 0]))
 
 
 def _train(config, updates, label):

@@ -78,7 +78,7 @@ class Straight:
         self.calls += 1
         states, current = [], state
         for _ in range(self.horizon):
-            current = self.model.step(current, self.action).state
+            current = self.model.step(current, self.action)
             states.append(current)
         return Plan(
             action=self.action,
@@ -115,7 +115,7 @@ class ToGoal(Straight):
             x = current["position"][:, 0]
             along = ((PointEnv.goal_m - x) / STEP_M).clamp(-1, 1)
             actions.append(torch.stack([along, 0 * along, 0 * along - 1], -1))
-            current = self.model.step(current, actions[-1]).state
+            current = self.model.step(current, actions[-1])
             states.append(current)
         sequence = torch.stack(actions, 1)
         return Plan(

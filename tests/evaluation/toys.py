@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from dm_env import specs
 
-from robowm.models.protocol import Step
+from robowm.models.protocol import Prediction
 from robowm.spec import TaskSpec
 
 STEP_M = 0.02
@@ -119,11 +119,14 @@ class PointModel:
 
     def step(self, state, action, sample=False):
         position = state["position"] + STEP_M * action[:, :2] + torch.tensor([self.drift_m, 0.0])
-        reward = torch.exp(-(position[:, 0] - PointEnv.goal_m).abs() / 0.1)
-        return Step({"position": position}, reward, torch.ones_like(reward), position)
+        return {"position": position}
 
     def feat(self, state):
         return state["position"]
+
+    def predict(self, feat):
+        reward = torch.exp(-(feat[..., 0] - PointEnv.goal_m).abs() / 0.1)
+        return Prediction(reward, torch.ones_like(reward))
 
     def loss(self, batch):
         raise NotImplementedError
@@ -147,9 +150,9 @@ class PointModel:
 class Reversed(PointModel):
     """Believes that what is good is bad."""
 
-    def step(self, state, action, sample=False):
-        step = super().step(state, action, sample)
-        return step._replace(reward=-step.reward)
+    def predict(self, feat):
+        reward, cont = super().predict(feat)
+        return Prediction(-reward, cont)
 
 
 def spec():

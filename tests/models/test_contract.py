@@ -46,10 +46,23 @@ def test_shapes(model):
     state = _observe(model)
     assert all(leaf.shape[0] == 3 for leaf in state.values())
     assert model.feat(state).shape == (3, model.feat_size)
-    step = model.step(state, torch.zeros(3, 3))
-    assert step.reward.shape == step.cont.shape == (3,)
-    assert ((step.cont >= 0) & (step.cont <= 1)).all()
-    assert {k: v.shape for k, v in step.state.items()} == {k: v.shape for k, v in state.items()}
+    after = model.step(state, torch.zeros(3, 3))
+    assert {k: v.shape for k, v in after.items()} == {k: v.shape for k, v in state.items()}
+    reward, cont = model.predict(model.feat(after))
+    assert reward.shape == cont.shape == (3,)
+    assert ((cont >= 0) & (cont <= 1)).all()
+
+
+def test_what_is_read_of_several_steps_at_once_is_what_is_read_of_each(model):
+    state = _observe(model)
+    steps = [model.step(state, action) for action in torch.rand(4, 3, 3)]
+    feats = model.feat({k: torch.stack([s[k] for s in steps], 1) for k in state})
+    assert feats.shape == (3, 4, model.feat_size)
+    together = model.predict(feats)
+    for t, step in enumerate(steps):
+        torch.testing.assert_close(feats[:, t], model.feat(step))
+        for at_once, alone in zip(together, model.predict(model.feat(step)), strict=True):
+            torch.testing.assert_close(at_once[:, t], alone)
 
 
 def test_loss_is_a_finite_scalar_with_states(model):
@@ -138,29 +151,26 @@ def test_permuting_the_batch_permutes_the_result(model):
     order = torch.tensor([2, 0, 1])
     straight = model.step(state, action)
     permuted = model.step(gather_state(state, order), action[order])
-    torch.testing.assert_close(permuted.reward, straight.reward[order])
-    torch.testing.assert_close(
-        model.feat(permuted.state), model.feat(gather_state(straight.state, order))
-    )
+    torch.testing.assert_close(model.feat(permuted), model.feat(gather_state(straight, order)))
 
 
 def test_repeating_a_state_repeats_the_result(model):
     state, action = _observe(model), torch.rand(3, 3)
-    once = model.step(state, action).reward
-    twice = model.step(repeat_state(state, 2), action.repeat_interleave(2, 0)).reward
+    once = model.feat(model.step(state, action))
+    twice = model.feat(model.step(repeat_state(state, 2), action.repeat_interleave(2, 0)))
     torch.testing.assert_close(twice, once.repeat_interleave(2, 0))
 
 
 def test_gradients_flow_through_step(model):
     state, action = _observe(model), torch.zeros(3, 3, requires_grad=True)
-    step = model.step(model.step(state, action).state, action)
-    model.feat(step.state).sum().backward()
+    after = model.step(model.step(state, action), action)
+    model.feat(after).sum().backward()
     assert action.grad.abs().sum() > 0
 
 
 def test_step_is_deterministic_unless_asked_to_sample(model):
     state, action = _observe(model), torch.rand(3, 3)
-    a, b = (model.feat(model.step(state, action).state) for _ in range(2))
+    a, b = (model.feat(model.step(state, action)) for _ in range(2))
     assert torch.equal(a, b)
 
 
@@ -184,5 +194,5 @@ def test_weights_are_on_no_fixed_device(model):
     """Built on the meta device, nothing is left behind on another."""
     meta = type(model)(model.config, model.spec).to("meta")
     state = meta.initial(2)
-    step = meta.step(state, torch.zeros(2, 3, device="meta"), sample=True)
-    assert {leaf.device.type for leaf in step.state.values()} == {"meta"}
+    after = meta.step(state, torch.zeros(2, 3, device="meta"), sample=True)
+    assert {leaf.device.type for leaf in after.values()} == {"meta"}

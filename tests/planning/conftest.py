@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from robowm.models.protocol import Step
+from robowm.models.protocol import Prediction
 from robowm.spec import ActionSpec, ArraySpec, TaskSpec
 
 DT, CONTROL_COST, SWITCH_COST = 0.5, 0.1, 0.05
@@ -34,7 +34,7 @@ class PointMass:
     ``SWITCH_COST`` where the switch is wrong: the optimum is the linear quadratic regulator's.
     """
 
-    feat_size = 5
+    feat_size = 6
     half = torch.eye(2)
     a = torch.cat([torch.cat([half, DT * half], 1), torch.cat([0 * half, half], 1)])  # [4, 4]
     b = torch.cat([0.5 * DT**2 * half, DT * half])  # [4, 2]
@@ -52,11 +52,14 @@ class PointMass:
         x = state["x"] @ self.a.T + push @ self.b.T
         cost = ((x @ self.q) * x).sum(1) + ((push @ self.r) * push).sum(1)
         cost = cost + SWITCH_COST * (switch != state["goal"][:, 0])
-        state = {"x": x, "goal": state["goal"]}
-        return Step(state, -cost, torch.ones_like(cost), self.feat(state))
+        return {"x": x, "goal": state["goal"], "cost": cost[:, None]}  # of arriving here
 
     def feat(self, state):
-        return torch.cat([state["x"], state["goal"]], 1)
+        cost = state.get("cost", torch.zeros_like(state["goal"]))
+        return torch.cat([state["x"], state["goal"], cost], -1)
+
+    def predict(self, feat):
+        return Prediction(-feat[..., 5], torch.ones_like(feat[..., 5]))
 
     def riccati(self, horizon):
         """Cost-to-go matrices [horizon + 1] and gains: ``push_t = -gains[t] @ x_t``."""
@@ -77,25 +80,25 @@ class Fixed:
         self.mean, self.std = mean, std
 
     def mode(self):
-        return torch.cat([self.mean[:, :2], self.mean[:, 2:].sign()], 1)
+        return torch.cat([self.mean[..., :2], self.mean[..., 2:].sign()], -1)
 
     def sample(self):
-        push = self.mean[:, :2] + self.std * torch.randn_like(self.mean[:, :2])
-        return torch.cat([push, self.mean[:, 2:].sign()], 1)
+        push = self.mean[..., :2] + self.std * torch.randn_like(self.mean[..., :2])
+        return torch.cat([push, self.mean[..., 2:].sign()], -1)
 
     def log_prob(self, action):
-        return -0.5 * ((action - self.mode()) / self.std).square().sum(1)
+        return -0.5 * ((action - self.mode()) / self.std).square().sum(-1)
 
 
 def fair_policy(feat):
     """Pushes towards the origin, not well; switches rightly."""
-    push = (-0.3 * feat[:, :2] - 0.5 * feat[:, 2:4]).clamp(-1, 1)
-    return Fixed(torch.cat([push, feat[:, 4:]], 1))
+    push = (-0.3 * feat[..., :2] - 0.5 * feat[..., 2:4]).clamp(-1, 1)
+    return Fixed(torch.cat([push, feat[..., 4:5]], -1))
 
 
 def bad_policy(feat):
     """Pushes away and switches wrongly."""
-    return Fixed(torch.cat([feat[:, :2].clamp(-1, 1), -feat[:, 4:]], 1))
+    return Fixed(torch.cat([feat[..., :2].clamp(-1, 1), -feat[..., 4:5]], -1))
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,8 @@ class Recorder:
 
     def __init__(self, model):
         self.model, self.calls = model, []
-        self.initial, self.step, self.feat = model.initial, model.step, model.feat
+        self.initial, self.step = model.initial, model.step
+        self.feat, self.predict = model.feat, model.predict
 
     def observe(self, state, prev_action, obs, is_first):
         self.calls.append((prev_action.clone(), obs, is_first.clone()))
@@ -45,7 +46,7 @@ def test_planning_agent_reaches_the_origin(model, spec, observation):
         assert torch.equal(agent.last_plan.action[0], torch.from_numpy(action))
         assert len(agent.latency_ms) == step + 1
         state = {"x": torch.from_numpy(observation["proprio"])[None], "goal": torch.ones(1, 1)}
-        x = model.step(state, torch.from_numpy(action)[None]).state["x"]
+        x = model.step(state, torch.from_numpy(action)[None])["x"]
         observation = observation | {"proprio": x[0].numpy()}
     assert np.linalg.norm(observation["proprio"][:2]) < 0.08
     assert agent.last_plan.action[0, 2] == 1.0

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from robowm.models.protocol import Step
+from robowm.models.protocol import Prediction
+from robowm.planning import imagine
 from robowm.planning.imagine import ensemble_value, rollout, score, unroll
 
 
@@ -15,12 +16,13 @@ class Counter:
 
     def step(self, state, action, sample=False):
         assert not sample
-        total = state["total"] + action.sum(1)
-        state = {"total": total}
-        return Step(state, total, torch.full_like(total, self.cont), self.feat(state))
+        return {"total": state["total"] + action.sum(1)}
 
     def feat(self, state):
-        return state["total"][:, None]
+        return state["total"][..., None]
+
+    def predict(self, feat):
+        return Prediction(feat[..., 0], torch.full_like(feat[..., 0], self.cont))
 
 
 def critic(feat):
@@ -86,3 +88,28 @@ def test_gradients_flow_to_the_actions():
 @pytest.mark.parametrize(("value", "expected"), [("min", 1.0), ("mean_std", 3.0 - 2.0 * 2)])
 def test_ensemble_value(value, expected):
     assert ensemble_value(torch.tensor([[1.0], [5.0]]), value, 2.0).tolist() == [expected]
+
+
+@pytest.mark.parametrize("rows", [1, 4, 512])
+def test_steps_are_charged_and_read_alike_however_many_are_read_at_once(rows, monkeypatch):
+    monkeypatch.setattr(imagine, "READ_ROWS", rows)
+    state = {"total": torch.tensor([0.0, 10.0])}
+    actions = torch.arange(20.0).reshape(2, 2, 5, 1)
+
+    def charge(feat, action):  # a tenth of what was there before, and the action's own hundredth
+        return feat[..., 0] / 10 + action[..., 0] / 100
+
+    def objective(before, action, step):
+        return step.reward + 1000 * before["total"]
+
+    passed = state["total"][:, None, None] + actions[..., 0].cumsum(-1)
+    before = passed - actions[..., 0]
+    expected = passed + 1000 * before - before / 10 - actions[..., 0] / 100
+    told = rollout(Counter(0.5), state, actions, objective, charge)
+    torch.testing.assert_close(told.objective, expected)
+    assert told.cont.shape == (2, 2, 5) and (told.cont == 0.5).all()
+    torch.testing.assert_close(told.final[:, 0], passed[..., -1].flatten())
+
+    flat = actions.flatten(0, 1)
+    followed = unroll(Counter(0.5), state, lambda t, _: flat[:, t], 2, 5, objective, charge)
+    torch.testing.assert_close(followed.objective, expected)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robowm.errors import UserError
-from robowm.models.protocol import Step
+from robowm.models.protocol import Prediction, Step
 from robowm.nets.distributions import MixedAction
 from robowm.planning import PLANNERS
 from robowm.planning.keep_out import KeepOut, Zone, turn_about_z
@@ -90,7 +90,7 @@ def test_costs_nothing_beyond_the_margin_and_a_weight_at_the_surface() -> None:
     for distance, cost in ((0.03, 0.0), (0.01, 5.0), (0.0, 10.0), (-0.005, 12.5)):
         state = state_of([0.48 - 0.01 - distance, 0.0, 0.05])
         assert zone.cost(state).item() == pytest.approx(cost, abs=1e-3)
-        assert KeepOut([zone])(state, x, Step(state, x + 1, x, x)).item() == pytest.approx(
+        assert KeepOut([zone])(state, x, Step(state, x + 1, x)).item() == pytest.approx(
             1 - cost, abs=1e-3
         )
 
@@ -124,17 +124,21 @@ class Grasp:
         held = torch.where(action[:, 2] > 0, held + 1, 0.0) * (1 - lost)
         x = torch.stack([height + 0.2 * action[:, 0] * (held > 2), held, lost], 1)
         aside = state["aside"] + 0.2 * action[:, 1] * (held > 2)
-        reward = torch.where(held > 0, x[:, 0].clamp(max=1) + 0.1, 0.0)
-        return Step({"x": x, "aside": aside}, reward, torch.ones_like(reward), x)
+        return {"x": x, "aside": aside}
 
     def feat(self, state):
         return state["x"]
 
+    def predict(self, feat):
+        height, held, _ = feat.unbind(-1)
+        reward = torch.where(held > 0, height.clamp(max=1) + 0.1, 0.0)
+        return Prediction(reward, torch.ones_like(reward))
+
 
 class CloseThenRise:
     def __call__(self, feat):
-        up = (feat[:, 1] >= 2).float()
-        mean = torch.stack([up, 0 * up, torch.ones_like(up)], 1)
+        up = (feat[..., 1] >= 2).float()
+        mean = torch.stack([up, 0 * up, torch.ones_like(up)], -1)
         switch = torch.tensor([False, False, True])
         return MixedAction(mean, torch.full_like(mean, 0.05), 4 * mean, switch)
 

@@ -146,7 +146,7 @@ def test_warm_start_helps(make, model, state):
         plan = warm.plan(state, plan)
         without = cold.plan(state)
         gain += float((plan.value - without.value).mean()) / 8
-        state = model.step(state, plan.action).state
+        state = model.step(state, plan.action)
     assert gain > 0.02
     last = make().plan(state)
     again = make(samples=20, iterations=1).plan(state, last)
