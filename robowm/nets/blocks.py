@@ -75,8 +75,22 @@ class BlockLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        grouped = x.unflatten(-1, (self.blocks, -1)).transpose(0, 1)  # [G, B, in / G]
-        return torch.bmm(grouped, self.weight).transpose(0, 1).flatten(1) + self.bias
+        return joined(self.grouped(x))
+
+    def grouped(self, x: Tensor) -> Tensor:
+        """[B, in] -> [G, B, out / G]."""
+        bias = self.bias.view(self.blocks, 1, -1)
+        return torch.baddbmm(bias, split(x, self.blocks), self.weight)
+
+
+def split(x: Tensor, blocks: int) -> Tensor:
+    """[B, N] -> [G, B, N / G], a view."""
+    return x.unflatten(-1, (blocks, -1)).transpose(0, 1)
+
+
+def joined(groups: Tensor) -> Tensor:
+    """The inverse of :func:`split`, a copy."""
+    return groups.transpose(0, 1).flatten(1)
 
 
 class BlockGRU(nn.Module):
@@ -96,11 +110,11 @@ class BlockGRU(nn.Module):
 
     def forward(self, x: Tensor, deter: Tensor) -> Tensor:
         hidden = self.norm(self.enter(x) + self.recur(deter))
-        gates = self.gates(hidden).float().unflatten(-1, (self.blocks, 3, -1))  # [B, G, 3, D / G]
-        reset, candidate, update = (gate.flatten(1) for gate in gates.unbind(-2))
+        # Group by group to the end: each change of the order is a copy.
+        reset, candidate, update = self.gates.grouped(hidden).float().chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
         update = torch.sigmoid(update - 1)
-        return update * candidate + (1 - update) * deter
+        return joined(torch.lerp(split(deter, self.blocks), candidate, update))
 
 
 class EnsembleMLP(nn.Module):
@@ -130,9 +144,12 @@ class EnsembleMLP(nn.Module):
         self.members = members
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x.to(compute_dtype(self.weights[0])).expand(self.members, *x.shape)
+        # All members read the same: one product, where a batched one would copy x for each.
+        wide = x @ self.weights[0].transpose(0, 1).flatten(1)
+        x = wide.unflatten(-1, (self.members, -1)).transpose(0, 1) + self.biases[0]
         for i, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            x = torch.baddbmm(bias, x, weight)
+            if i:
+                x = torch.baddbmm(bias, x, weight)
             if i < len(self.gains):
                 x = F.silu(F.layer_norm(x, x.shape[-1:], None, None, 1e-4) * self.gains[i])
         return x
@@ -145,5 +162,6 @@ def fine(x: Tensor) -> Tensor:
     so the numbers are enlarged, and given again as waves (Tancik et al. 2020, arXiv:2006.10739).
     """
     angle = torch.pi * x
-    waves = (torch.sin(angle), torch.cos(angle), torch.sin(2 * angle), torch.cos(2 * angle))
-    return torch.cat([10 * x, *(3 * wave for wave in waves)], -1)
+    sin, cos = torch.sin(angle), torch.cos(angle)
+    waves = torch.cat([sin, cos, 2 * sin * cos, 1 - 2 * sin.square()], -1)  # of the angle, of twice
+    return torch.cat([10 * x, 3 * waves], -1)

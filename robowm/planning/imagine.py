@@ -7,7 +7,7 @@ Gradients flow through them; whoever needs none calls them inside ``torch.infere
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -15,12 +15,10 @@ from torch import Tensor
 from robowm.behaviour.protocol import Critic
 from robowm.models.protocol import Objective, State, Step, WorldModel, map_state, repeat_state
 
-# Rows are B * N; feat is what the model's ``feat`` reads of a state.
-Act = Callable[[int, Tensor], Tensor]  # (t, feat [rows, F]) -> actions [rows, A]
-# (feat [B, N or 1, T, F], actions taken there [B, N, T, A]) -> [B, N, T], taken off the objective
-Charge = Callable[[Tensor, Tensor], Tensor]
+# (t, feat [B * N, F] of where each future is) -> actions [B * N, A]
+Act = Callable[[int, Tensor], Tensor]
 
-READ_ROWS = 512
+READ_ROWS = 512  # at a time on a CPU: one product of many rows is fast while they stay in its cache
 
 
 @dataclasses.dataclass
@@ -29,17 +27,19 @@ class Rollout:
 
     Attributes:
       actions: [B, N, H, A].
-      objective: [B, N, H], of each step, less what it was charged; the model's reward where no
-        objective was given.
+      objective: [B, N, H], of each step; the model's reward where no objective was given.
       cont: [B, N, H], probability that the episode goes on after each step.
-      final: what ``feat`` reads of the last state [B * N, F]; row ``b * N + n`` is future n of belief b.
-      states: the H states after each action, if they were asked for, else empty.
+      first: what ``feat`` reads of the beliefs [B, F].
+      feats: what it reads after each step [B, N, H, F].
+      states: the H states after each action, if they were asked for, else empty; row ``b * N + n`` is
+        future n of belief b.
     """
 
     actions: Tensor
     objective: Tensor
     cont: Tensor
-    final: Tensor
+    first: Tensor
+    feats: Tensor
     states: list[State]
 
 
@@ -50,18 +50,18 @@ def unroll(
     samples: int,
     horizon: int,
     objective: Objective | None = None,
-    charge: Charge | None = None,
     keep_states: bool = False,
 ) -> Rollout:
     """Repeat each of the B rows of ``state`` N = ``samples`` times and step H = ``horizon`` times."""
-    actions, states = [], [repeat_state(state, samples) if samples > 1 else state]
-    feats = [model.feat(state).repeat_interleave(samples, 0)]
+    states = [repeat_state(state, samples) if samples > 1 else state]
+    first = model.feat(state)
+    feats, actions = [first.repeat_interleave(samples, 0)], []
     for t in range(horizon):
-        actions.append(act(t, feats[-1]))  # [B * N, A]
+        actions.append(act(t, feats[-1]))
         states.append(model.step(states[-1], actions[-1]))
         feats.append(model.feat(states[-1]))
     taken = torch.stack(actions, 1)
-    return _read(model, states, feats, taken, samples, objective, charge, keep_states)
+    return _read(model, states, first, feats[1:], taken, samples, objective, keep_states)
 
 
 def rollout(
@@ -69,61 +69,56 @@ def rollout(
     state: State,
     actions: Tensor,
     objective: Objective | None = None,
-    charge: Charge | None = None,
     keep_states: bool = False,
 ) -> Rollout:
     """Imagine the given sequences [B, N, H, A] from the B rows of ``state``."""
     samples, taken = actions.shape[1], actions.flatten(0, 1)  # [B * N, H, A]
-    feats = [model.feat(state).repeat_interleave(samples, 0)]
     states = [repeat_state(state, samples) if samples > 1 else state]
     for action in taken.unbind(1):
         states.append(model.step(states[-1], action))
-    return _read(model, states, feats, taken, samples, objective, charge, keep_states)
+    first = model.feat(state)
+    return _read(model, states, first, [], taken, samples, objective, keep_states)
 
 
 def _read(
     model: WorldModel,
     states: list[State],
+    first: Tensor,
     feats: list[Tensor],
     actions: Tensor,
     samples: int,
     objective: Objective | None,
-    charge: Charge | None,
     keep_states: bool,
 ) -> Rollout:
-    """What came of it: of H + 1 states, as many of the feats as are known, and actions [B * N, H, A].
-
-    Several steps are read at once, as one product of many rows is faster than many of few; but no
-    more than stay in a processor's cache.
-    """
+    """What came of it: of H + 1 states, the feats after each step if they are known, and the actions
+    [B * N, H, A]. Several steps are read at once."""
     rows, horizon = actions.shape[:2]
-    together = max(1, READ_ROWS // rows) if actions.device.type == "cpu" else horizon
-    taken = actions.unflatten(0, (-1, samples))  # [B, N, H, A]
-    gains, conts, charges = [], [], []
-    if charge is not None:
-        charges.append(charge(feats[0][::samples, None, None], taken[:, :, :1]))
-    for begin in range(0, horizon, together):
-        end = min(begin + together, horizon)
-        after = _stacked(states[begin + 1 : end + 1])
-        known = feats[begin + 1 : end + 1]
-        feat = torch.stack(known, 1) if known else model.feat(after)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    for at in in_parts(horizon, rows, actions.device):
+        after = _stacked(states[1:][at])
+        feat = torch.stack(feats[at], 1) if feats else model.feat(after)
         reward, cont = model.predict(feat)
         gain = reward
         if objective is not None:
-            before = _stacked(states[begin:end])
-            before, after = (map_state(s, lambda leaf: leaf.flatten(0, 1)) for s in (before, after))
+            before = map_state(_stacked(states[:-1][at]), lambda leaf: leaf.flatten(0, 1))
+            after = map_state(after, lambda leaf: leaf.flatten(0, 1))
             step = Step(after, reward.flatten(), cont.flatten())
-            gain = objective(before, actions[:, begin:end].flatten(0, 1), step).view_as(reward)
-        gains.append(gain)
-        conts.append(cont)
-        if charge is not None and (later := taken[:, :, begin + 1 : end + 1]).shape[2]:
-            charges.append(charge(feat[:, : later.shape[2]].unflatten(0, (-1, samples)), later))
-    gain, cont = (
-        torch.cat(parts, 1).float().unflatten(0, (-1, samples)) for parts in (gains, conts)
+            gain = objective(before, actions[:, at].flatten(0, 1), step).view_as(reward)
+        parts.append((gain, cont, feat))
+    gain, cont, feat = (
+        torch.cat(part, 1).unflatten(0, (-1, samples)) for part in zip(*parts, strict=True)
     )
-    if charges:
-        gain = gain - torch.cat(charges, 2)
-    return Rollout(taken.float(), gain, cont, feat[:, -1], states[1:] if keep_states else [])
+    taken = actions.float().unflatten(0, (-1, samples))
+    return Rollout(
+        taken, gain.float(), cont.float(), first, feat, states[1:] if keep_states else []
+    )
+
+
+def in_parts(count: int, rows: int, device: torch.device) -> Iterator[slice]:
+    """Slices of ``count`` things of ``rows`` rows each: all in one, but READ_ROWS at most on a CPU."""
+    together = max(1, READ_ROWS // max(1, rows)) if device.type == "cpu" else count
+    for begin in range(0, count, together):
+        yield slice(begin, begin + together)
 
 
 def _stacked(states: list[State]) -> State:
@@ -156,10 +151,15 @@ def score(
     ``sum_t discount^t * alive_t * objective_t + discount^H * alive_H * value(final)`` with
     ``alive_t`` the product of ``cont`` over the steps before t. No terminal value without a critic.
     """
-    weight = (discount * imagined.cont).cumprod(-1)  # weight of what comes after each step
-    total = imagined.objective[..., 0] + (weight[..., :-1] * imagined.objective[..., 1:]).sum(-1)
+    total = present_value(imagined.objective, imagined.cont, discount)
     if critic is not None:
-        values = critic(imagined.final)  # [E, B * N]
+        values = critic(imagined.feats[..., -1, :].flatten(0, 1))  # [E, B * N]
         final = ensemble_value(values, value, value_std_penalty)
-        total = total + weight[..., -1] * final.view_as(total)
+        total = total + (discount * imagined.cont).prod(-1) * final.view_as(total)
     return total
+
+
+def present_value(gains: Tensor, cont: Tensor, discount: float) -> Tensor:
+    """Sum over the steps of [..., H], each as far as the episode still goes on before it: [...]."""
+    weight = (discount * cont).cumprod(-1)[..., :-1]  # of what comes after each step
+    return gains[..., 0] + (weight * gains[..., 1:]).sum(-1)

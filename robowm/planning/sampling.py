@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from robowm.behaviour.protocol import Critic, Policy
 from robowm.errors import UserError
@@ -31,7 +31,7 @@ from robowm.models.protocol import (
     gather_state,
 )
 from robowm.planning.gate import Gate
-from robowm.planning.imagine import Charge, Rollout, rollout, score, unroll
+from robowm.planning.imagine import Rollout, in_parts, present_value, rollout, score, unroll
 from robowm.planning.keep_out import KeepOut, Zone
 from robowm.planning.proposals import Proposals
 from robowm.planning.protocol import Plan
@@ -211,7 +211,8 @@ class SamplingPlanner:
                 noise = self._noise(fresh, mean.shape[1:])
                 drawn = self._draw(mean, std, noise.to(device), switch)
                 pool = torch.cat([pool, drawn], 1)
-                scores = torch.cat([scores, self._score(self._imagine(state, drawn))], 1)
+                fresh_scores = self._contenders(self._imagine(state, drawn), scores)
+                scores = torch.cat([scores, fresh_scores], 1)
                 scores, best = scores.topk(min(config.elites, pool.shape[1]), 1)
                 pool = pool.gather(1, best[..., None, None].expand(-1, -1, *pool.shape[2:]))
                 mean, std = self._refit(pool, scores, mean, scale)
@@ -260,9 +261,7 @@ class SamplingPlanner:
             return _snap(action, switch).flatten(0, 1)
 
         with self._seeded(device):
-            imagined = unroll(
-                self.model, state, act, count, self.horizon, self._objective, self._charge
-            )
+            imagined = unroll(self.model, state, act, count, self.horizon, self._objective)
         pool, scores = imagined.actions, self._score(imagined)
         if proposals:
             mean = pool[torch.arange(batch), scores[:, :given].argmax(1)]
@@ -310,7 +309,7 @@ class SamplingPlanner:
         direction = torch.randn(count, len(switch), generator=self._generator).to(switch.device)
         direction = torch.where(switch, 0.0, direction)
         length = 0.3 + 0.9 * torch.rand(count, 1, generator=self._generator).to(switch.device)
-        lean = length * torch.nn.functional.normalize(direction, dim=1)
+        lean = length * nn.functional.normalize(direction, dim=1)
         begin = torch.randint(self.horizon, (count,), generator=self._generator)
         begin[::2] = 0
         late = torch.arange(self.horizon) < begin[:, None]
@@ -334,37 +333,76 @@ class SamplingPlanner:
         return torch.lerp(mean, old, self.config.momentum), std
 
     def _imagine(self, state: State, actions: Tensor, keep_states: bool = False) -> Rollout:
-        return rollout(self.model, state, actions, self._objective, self._charge, keep_states)
+        return rollout(self.model, state, actions, self._objective, keep_states)
 
     def _score(self, imagined: Rollout) -> Tensor:
-        config = self.config
-        scores = score(
-            imagined,
-            self.critic,
-            config.discount,
-            config.value,
-            config.value_std_penalty,
-        )
-        return torch.where(scores.isfinite(), scores, DIVERGED)
+        """[B, N], net of the policy prior."""
+        scores = self._promise(imagined)
+        if self._charges:
+            later = self._charge_later(imagined.feats, imagined.actions)
+            charge = torch.cat([self._charge_first(imagined), later], -1)
+            scores = scores - present_value(charge, imagined.cont, self.config.discount)
+        return _finite(scores)
+
+    def _promise(self, imagined: Rollout) -> Tensor:
+        """[B, N], before the policy prior."""
+        c = self.config
+        return score(imagined, self.critic, c.discount, c.value, c.value_std_penalty)
+
+    def _contenders(self, imagined: Rollout, known: Tensor) -> Tensor:
+        """Scores [B, N] of futures beside those that are known [B, M]; of any that cannot be among the
+        elites a low one.
+
+        The policies' opinion of a sequence is the dearest part of its score, and can only lower it: what
+        is not good enough before is not asked about.
+        """
+        if not self._charges:
+            return _finite(self._promise(imagined))
+        cont, discount = imagined.cont, self.config.discount
+        first = self._charge_first(imagined)
+        bound = _finite(self._promise(imagined) - first[..., 0])
+        order = bound.argsort(1, descending=True)
+        scores = torch.full_like(bound, DIVERGED)
+        elites, total = self.config.elites, known.shape[1] + bound.shape[1]
+        begin, count = 0, max(elites, bound.shape[1] // 4)
+        while count:
+            asked = order[:, begin : begin + count]
+            later = self._charge_later(_rows(imagined.feats, asked), _rows(imagined.actions, asked))
+            charge = nn.functional.pad(later, (1, 0))  # the first is in the bound
+            exact = _rows(bound, asked) - present_value(charge, _rows(cont, asked), discount)
+            scores.scatter_(1, asked, _finite(exact))
+            begin += count
+            least = torch.cat([known, scores], 1).topk(min(elites, total), 1).values[:, -1:]
+            count = int((_rows(bound, order[:, begin:]) > least).sum(1).amax())
+        return scores
 
     @property
     def _objective(self) -> Objective | None:
         return self._keep_out or self.objective
 
     @property
-    def _charge(self) -> Charge | None:
-        """The policy prior, where it is on."""
-        proposals, weight, limit = self.proposals, self.config.policy_prior, self._prior_limit
-        if not proposals or not weight:
-            return None
+    def _charges(self) -> bool:
+        """Whether the policy prior is on."""
+        return bool(self.proposals) and self.config.policy_prior > 0
 
-        def charge(feat: Tensor, action: Tensor) -> Tensor:
-            lacking = proposals.lacking(feat, action)
-            if limit is not None:
-                lacking = lacking.minimum(limit[:, None, None])
-            return weight * lacking
+    def _charge_first(self, imagined: Rollout) -> Tensor:
+        """[B, N, 1] for the first action: all futures of a belief begin in the same place."""
+        return self._lacking(imagined.first[:, None, None], imagined.actions[:, :, :1])
 
-        return charge
+    def _charge_later(self, feats: Tensor, actions: Tensor) -> Tensor:
+        """[B, N, H - 1] for the others, of a rollout's feats and actions."""
+        feats, actions = feats[:, :, :-1], actions[:, :, 1:]
+        batch, count, steps = actions.shape[:3]
+        parts = in_parts(count, batch * steps, actions.device)
+        each = [self._lacking(feats[:, at], actions[:, at]) for at in parts] if steps else []
+        return torch.cat(each, 1) if each else actions.new_zeros(batch, count, 0)
+
+    def _lacking(self, feat: Tensor, action: Tensor) -> Tensor:
+        """What taking each action there costs: [B, N, T]."""
+        lacking = self.proposals.lacking(feat, action)
+        if self._prior_limit is not None:
+            lacking = lacking.minimum(self._prior_limit[:, None, None])
+        return self.config.policy_prior * lacking
 
     def _outcome(self, state: State, imagined: Rollout, scores: Tensor, begin: float) -> Plan:
         """Choose among the finalists (modes, mean, best sequence), and describe the choice."""
@@ -422,3 +460,12 @@ class SamplingPlanner:
 def _snap(action: Tensor, switch: Tensor) -> Tensor:
     """Into [-1, 1], switches to exactly -1 or 1 (> 0 is on)."""
     return torch.where(switch, torch.where(action > 0, 1.0, -1.0), action.clamp(-1, 1))
+
+
+def _finite(scores: Tensor) -> Tensor:
+    return torch.where(scores.isfinite(), scores, DIVERGED)
+
+
+def _rows(values: Tensor, index: Tensor) -> Tensor:
+    """Of [B, N, ...] those [B, M, ...] at ``index`` [B, M]."""
+    return values[torch.arange(len(index), device=index.device)[:, None], index]

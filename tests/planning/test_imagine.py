@@ -36,7 +36,7 @@ def test_score_by_hand_with_an_uncertain_continuation():
     imagined = rollout(Counter(0.5), {"total": torch.tensor([10.0])}, ACTIONS, keep_states=True)
     assert imagined.objective[0].tolist() == [[11, 13, 16], [10, 10, 11]]
     assert [s["total"].tolist() for s in imagined.states] == [[11, 10], [13, 10], [16, 11]]
-    assert imagined.final[:, 0].tolist() == [16, 11]
+    assert imagined.feats[0, :, -1, 0].tolist() == [16, 11]
     # each step is worth discount * cont = 0.9 * 0.5 = 0.45 of the one before
     expected = [11 + 0.45 * 13 + 0.45**2 * 16, 10 + 0.45 * 10 + 0.45**2 * 11]
     got = score(imagined, discount=0.9)
@@ -91,25 +91,22 @@ def test_ensemble_value(value, expected):
 
 
 @pytest.mark.parametrize("rows", [1, 4, 512])
-def test_steps_are_charged_and_read_alike_however_many_are_read_at_once(rows, monkeypatch):
+def test_steps_are_read_alike_however_many_are_read_at_once(rows, monkeypatch):
     monkeypatch.setattr(imagine, "READ_ROWS", rows)
     state = {"total": torch.tensor([0.0, 10.0])}
     actions = torch.arange(20.0).reshape(2, 2, 5, 1)
-
-    def charge(feat, action):  # a tenth of what was there before, and the action's own hundredth
-        return feat[..., 0] / 10 + action[..., 0] / 100
 
     def objective(before, action, step):
         return step.reward + 1000 * before["total"]
 
     passed = state["total"][:, None, None] + actions[..., 0].cumsum(-1)
-    before = passed - actions[..., 0]
-    expected = passed + 1000 * before - before / 10 - actions[..., 0] / 100
-    told = rollout(Counter(0.5), state, actions, objective, charge)
+    expected = passed + 1000 * (passed - actions[..., 0])
+    told = rollout(Counter(0.5), state, actions, objective)
     torch.testing.assert_close(told.objective, expected)
     assert told.cont.shape == (2, 2, 5) and (told.cont == 0.5).all()
-    torch.testing.assert_close(told.final[:, 0], passed[..., -1].flatten())
+    assert told.first.tolist() == [[0.0], [10.0]]
+    torch.testing.assert_close(told.feats[..., 0], passed)
 
     flat = actions.flatten(0, 1)
-    followed = unroll(Counter(0.5), state, lambda t, _: flat[:, t], 2, 5, objective, charge)
+    followed = unroll(Counter(0.5), state, lambda t, _: flat[:, t], 2, 5, objective)
     torch.testing.assert_close(followed.objective, expected)

@@ -16,6 +16,7 @@ from robowm.planning.gate import GateConfig, ThresholdGate
 from robowm.planning.imagine import rollout, score, unroll
 from robowm.planning.mppi import MPPIConfig
 from robowm.planning.protocol import Planner
+from robowm.planning.sampling import SamplingPlanner
 
 CONFIGS = {"mppi": MPPIConfig, "cem": CEMConfig}
 # This model is right about everything, so that nothing need hold the search back.
@@ -339,3 +340,27 @@ def test_the_state_is_not_changed(make, state, policies):
     kept = map_state(state, torch.clone)
     make(policies["fair"]).plan(state)
     assert all(torch.equal(kept[name], state[name]) for name in state)
+
+
+@pytest.mark.parametrize("samples", [48, 300])
+def test_asking_the_policies_of_contenders_alone_changes_nothing(
+    make, model, state, policies, samples, monkeypatch
+):
+    """Elites are the same as when every sequence is charged."""
+    settings = {"samples": samples, "elites": 12, "policy_prior": 0.2, "iterations": 3}
+    asked = []
+    fair = policies["fair"]
+
+    def policy(feat):
+        asked.append(feat.numel() // feat.shape[-1])
+        return fair(feat)
+
+    quick = make([policy, policies["bad"]], **settings).plan(state)
+    rows = sum(asked)
+    asked.clear()
+    monkeypatch.setattr(SamplingPlanner, "_contenders", lambda self, it, known: self._score(it))
+    slow = make([policy, policies["bad"]], **settings).plan(state)
+    torch.testing.assert_close(quick.sequence, slow.sequence)
+    torch.testing.assert_close(quick.value, slow.value)
+    if samples == 300:
+        assert rows < 0.8 * sum(asked)
