@@ -1,7 +1,8 @@
-"""Measure how fast it is here, or how safe: suite=env, train, plan or gate, into OUT/benchmark.json and benchmark.md.
+"""Measure how fast it is here, or how safe: suite=env, train, plan, gate or peers, into OUT/benchmark.json and benchmark.md.
 
 Each rate is a median of repeated calls after a warm-up, with its spread, and stands beside the machine
-it holds for. What else runs on the machine shows in the load average.
+it holds for. What else runs on the machine shows in the load average. The suite peers measures other
+libraries beside robowm; docs/performance.md says which, and how equal it is.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import functools
 import math
 import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +24,7 @@ import numpy as np
 import torch
 from omegaconf import MISSING
 from rich.console import Console
+from rich.text import Text
 from torch import Tensor, nn
 
 from robowm import agents, cli
@@ -30,7 +33,7 @@ from robowm.data.collect import CollectConfig, collect
 from robowm.data.replay import ReplayConfig, SequenceReplay
 from robowm.data.store import Dataset, open_dataset
 from robowm.errors import UserError, unknown
-from robowm.evaluation import benchmark
+from robowm.evaluation import benchmark, peers, workloads
 from robowm.evaluation.benchmark import Row, Timing, TimingConfig, duration, measure, rate
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.report import write_json
@@ -54,13 +57,16 @@ class Benchmark:
     """The whole configuration.
 
     Attributes:
-      suite: env, train, plan or gate.
+      suite: env, train, plan, gate or peers.
       threads: torch's own.
       steps: env: steps in a timed call.
       vector_envs, vector_processes: env: how many at once.
       data: train: folder that collect.py wrote; None collects a few episodes.
       batch_size, length: train: as in ``learning`` of train.py.
       chunks, workers, seed: gate: how many are sent, by how many processes, and which.
+      only: peers: which of update, update_12m, plan and env.
+      rounds: peers: how often each process is asked, in turn.
+      r2dreamer, tdmpc2: peers: folders of their clones.
       compile: train and plan: torch.compile over the losses, and over an imagined step.
       out: folder of the results.
     """
@@ -82,17 +88,22 @@ class Benchmark:
     chunks: int = 1_000_000
     workers: int = 2
     seed: int = 0
+    only: list[str] = field(default_factory=lambda: ["update", "plan", "env"])
+    rounds: int = 10
+    r2dreamer: str | None = None
+    tdmpc2: str | None = None
     compile: bool = False
     out: str = "outputs/benchmark"
 
 
 def main(config: Benchmark) -> int:
-    if config.suite not in SUITES:
-        raise unknown("suite", config.suite, SUITES)
-    if config.chunks < 1 or config.workers < 1:
-        raise UserError(
-            f"chunks is {config.chunks} and workers {config.workers}: give at least 1 of each."
-        )
+    if config.suite not in (*SUITES, "peers"):
+        raise unknown("suite", config.suite, (*SUITES, "peers"))
+    for name in ("chunks", "workers", "rounds"):
+        if (value := getattr(config, name)) < 1:
+            raise UserError(f"{name} is {value}: give at least 1.")
+    if config.suite == "peers":
+        return peers_suite(config)
     trouble = Path(config.out) / TROUBLE
     trouble.unlink(missing_ok=True)
     torch.set_num_threads(config.threads)
@@ -124,6 +135,33 @@ def main(config: Benchmark) -> int:
     if trouble.is_file():
         console.print(f"[red]the gate was wrong: {trouble}[/red]", soft_wrap=True)
         return 1
+    return 0
+
+
+def peers_suite(config: Benchmark) -> int:
+    """robowm and other libraries in turn, each in a process of its own, one thread each."""
+    found = peers.chosen(workloads.workloads(), config.only)
+    clones = peers.check_clones({"r2dreamer": config.r2dreamer, "tdmpc2": config.tdmpc2})
+    torch.set_num_threads(peers.THREADS)
+    facts = benchmark.machine(torch.device("cpu"))
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False)
+    rows: list[peers.Measured] = []
+    with console.status("") as status:
+        for size in dict.fromkeys(workload.size for workload in found):
+            together = [workload for workload in found if workload.size == size]
+            measured = peers.measure(
+                together, workloads.folder(), clones, config.rounds, out, status.update
+            )
+            console.print(f"[bold]{size}[/bold]", soft_wrap=True)
+            for row in measured:
+                colour = "red" if row.missing else "none"
+                console.print(Text(peers.line(row, measured[0]), style=colour), soft_wrap=True)
+            rows += measured
+            facts["load_average_at_the_end"] = round(os.getloadavg()[0], 2)
+            peers.write(out, facts, dataclasses.asdict(config), rows)
+    console.print(str(out / "benchmark.md"), soft_wrap=True)
     return 0
 
 

@@ -148,16 +148,23 @@ def peak_rss_mib() -> float:
     return peak / MIB if sys.platform == "darwin" else peak / 1024
 
 
-def markdown(suite: str, facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """The machine in a sentence and the rows as a table."""
+def sentence(facts: Mapping[str, Any]) -> str:
+    """What :func:`machine` found, for people."""
     gpu = f"{facts['gpu']}, " if "gpu" in facts else ""
     threads = f"{facts['threads']} thread{'s' * (facts['threads'] > 1)}"
+    return (
+        f"{gpu}{facts['cpu']}, {facts['cores']} cores, {threads} used, {facts['memory_gib']} GiB; load "
+        f"average {facts['load_average']} at the start; torch {facts['torch']}; matrix products at "
+        f"{facts['gemm_fp32_gflops']:.0f} GFLOP/s in fp32 and {facts['gemm_bf16_gflops']:.0f} in bf16."
+    )
+
+
+def markdown(suite: str, facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """The machine in a sentence and the rows as a table."""
     lines = [
         f"### {suite}",
         "",
-        f"{gpu}{facts['cpu']}, {facts['cores']} cores, {threads} used, {facts['memory_gib']} GiB; load "
-        f"average {facts['load_average']} at the start; torch {facts['torch']}; matrix products at "
-        f"{facts['gemm_fp32_gflops']:.0f} GFLOP/s in fp32 and {facts['gemm_bf16_gflops']:.0f} in bf16.",
+        sentence(facts),
         "",
         "| what | size | median | 10 to 90% | repeats | beside |",
         "|---|---|--:|--:|--:|---|",
@@ -165,8 +172,8 @@ def markdown(suite: str, facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
     for row in rows:
         beside = ", ".join(_said(name, x) for name, x in row.extra.items())
         lines.append(
-            f"| {row.name} | {row.size} | {_digits(row.value)} {row.unit} | "
-            f"{_digits(row.low)} to {_digits(row.high)} | {row.repeats} | {beside} |"
+            f"| {row.name} | {row.size} | {digits(row.value)} {row.unit} | "
+            f"{digits(row.low)} to {digits(row.high)} | {row.repeats} | {beside} |"
         )
     return "\n".join(lines) + "\n"
 
@@ -174,14 +181,12 @@ def markdown(suite: str, facts: Mapping[str, Any], rows: Sequence[Row]) -> str:
 def _said(name: str, value: float) -> str:
     """``p99_ms``: p99 84 ms; ``updates_per_s``: 2.4 updates/s; ``episodes``: 8 episodes."""
     if name.endswith("_per_s"):
-        return f"{_digits(value)} {name.removesuffix('_per_s')}/s"
+        return f"{digits(value)} {name.removesuffix('_per_s')}/s"
     what, _, unit = name.rpartition("_")
-    return (
-        f"{what.replace('_', ' ')} {_digits(value)} {unit}" if what else f"{_digits(value)} {name}"
-    )
+    return f"{what.replace('_', ' ')} {digits(value)} {unit}" if what else f"{digits(value)} {name}"
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three digits that mean something."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 

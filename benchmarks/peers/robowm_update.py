@@ -1,0 +1,116 @@
+"""One update of robowm's trainer on a fixed random batch: sampling and augmentation are not measured.
+
+``parts`` is ``model`` (the world model alone), or ``all``: the cloned policy, actor and critics too,
+which imagine every second update, so that a call is two updates.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import protocol
+
+answers, settings = protocol.quiet(), protocol.settings()
+
+import torch
+import yaml
+
+torch.set_num_threads(settings["threads"])
+torch.manual_seed(0)
+
+import robowm
+from robowm import config
+from robowm.behaviour.actor_critic import ActorCriticConfig
+from robowm.learning import pretrained
+from robowm.learning.build import build
+from robowm.learning.trainer import Trainer, TrainerConfig
+from robowm.models.rssm import RSSMConfig
+from robowm.spec import ArraySpec, TaskSpec
+from robowm.tracking import TrackingConfig, make_logger
+
+spec = pretrained.load(settings["checkpoint"]).spec
+rows, length = settings["batch"], settings["length"]
+
+
+def random_batch(spec: TaskSpec) -> dict[str, torch.Tensor]:
+    def random(array: ArraySpec) -> torch.Tensor:
+        shape = (rows, length, *array.shape)
+        if array.is_image:
+            return torch.randint(0, 256, shape, dtype=torch.uint8)
+        return torch.rand(shape) * 2 - 1
+
+    batch = {name: random(array) for name, array in spec.observation.items()}
+    batch |= {f"privileged/{name}": random(array) for name, array in spec.privileged.items()}
+    for name in ("prev_action", "action", "expert_action"):
+        batch[name] = torch.rand(rows, length, spec.action.size) * 2 - 1
+    for name in ("has_action", "cont", "outcome"):
+        batch[name] = torch.ones(rows, length)
+    batch |= {"reward": torch.rand(rows, length), "success": torch.zeros(rows, length)}
+    batch["is_first"] = torch.zeros(rows, length, dtype=torch.bool)
+    return batch
+
+
+class FixedBatch:
+    def __init__(self) -> None:
+        self.batch = random_batch(spec)
+
+    def sample(self) -> dict[str, Any]:
+        return dict(self.batch)
+
+    def add(self, episode: Any) -> None:
+        raise NotImplementedError
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        pass
+
+
+behaviour = ActorCriticConfig(begin=0)
+sizes = yaml.safe_load(
+    (config.folder() / "model" / "rssm" / f"{settings['size']}.yaml").read_text()
+)
+del sizes["defaults"]
+model, behaviours = build(RSSMConfig(**sizes), behaviour, spec)
+updates = behaviour.interval if settings["parts"] == "all" else 1
+with tempfile.TemporaryDirectory() as folder:
+    out = Path(folder)
+    trainer = Trainer(
+        TrainerConfig(
+            updates=10**6,
+            batch_size=rows,
+            length=length,
+            precision=settings["precision"],
+            device="cpu",
+            threads=settings["threads"],
+        ),
+        model,
+        behaviours if settings["parts"] == "all" else {},
+        FixedBatch(),
+        make_logger(TrackingConfig(), out, {}),
+        out,
+        spec,
+        {},
+    )
+
+    def update() -> None:
+        for _ in range(updates):
+            trainer._update()  # what the loop does, without its reports
+            trainer.step += 1
+
+    protocol.serve(
+        answers,
+        {
+            "name": "robowm",
+            "version": robowm.__version__,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "precision": settings["precision"],
+            "count": updates,
+        },
+        update,
+    )
