@@ -23,6 +23,7 @@ class Plan:
       trusted_steps: [B], integer, how many steps the trust gate lets through.
       states: H imagined states after each action, to decode; every leaf [B, ...].
       planning_time_ms: wall time of the call.
+      rounds: of search, where a planner does it in rounds and may be short of time.
     """
 
     action: Tensor
@@ -33,6 +34,7 @@ class Plan:
     trusted_steps: Tensor
     states: list[State]
     planning_time_ms: float
+    rounds: int = 0
 
 
 @runtime_checkable

@@ -33,6 +33,7 @@ from robowm.models.protocol import (
 from robowm.planning.gate import Gate
 from robowm.planning.imagine import Rollout, in_parts, present_value, rollout, score, unroll
 from robowm.planning.keep_out import KeepOut, Zone
+from robowm.planning.pace import Pace
 from robowm.planning.proposals import Proposals
 from robowm.planning.protocol import Plan
 from robowm.spec import ActionSpec
@@ -48,6 +49,9 @@ class SamplingConfig:
     Attributes:
       samples: sequences imagined in an iteration (in the first, proposals included).
       iterations: rounds of sampling and refitting.
+      deadline_ms: after which a plan should be there: rounds that would not end in time, judged by the
+        last ones, are left out, though never the policies' own proposals. None does all of them, and
+        then the same beliefs give the same plan on any machine.
       horizon: steps of a sequence.
       elites: sequences that the distribution is refitted to, the best seen so far.
       policy_samples: proposals drawn from the policies in imagination, beside their modes.
@@ -79,6 +83,7 @@ class SamplingConfig:
     kind: str = "mppi"
     samples: int = 64
     iterations: int = 2
+    deadline_ms: float | None = None
     horizon: int = 6
     elites: int = 32
     policy_samples: int = 16
@@ -122,6 +127,8 @@ class SamplingConfig:
         for name in ("keep_out_margin_m", "keep_out_weight"):
             check(name, getattr(self, name) > 0, "above 0")
         check("init_std", self.init_std > 0, "above 0")
+        in_time = self.deadline_ms is None or self.deadline_ms > 0
+        check("deadline_ms", in_time, "above 0, or null for none")
         check("switch_flip", 0 <= self.switch_flip < 0.5, "from 0 to below 0.5")
         check("noise_persistence", 0 <= self.noise_persistence <= 1, "from 0 to 1")
         check("momentum", 0 <= self.momentum < 1, "from 0 to below 1")
@@ -165,6 +172,7 @@ class SamplingPlanner:
         self.horizon = config.horizon
         self._keep_out: KeepOut | None = None
         self._prior_limit: Tensor | None = None
+        self._pace = Pace(None if config.deadline_ms is None else config.deadline_ms / 1e3)
         self._generator = torch.Generator()  # on the CPU: the same draws whatever the device
         self._success_model = model if isinstance(model, PredictsSuccess) else None
         self._uncertain_model = model if isinstance(model, Uncertain) else None
@@ -197,6 +205,7 @@ class SamplingPlanner:
     @torch.no_grad()  # autocast does not cache its casts of weights in inference_mode
     def plan(self, state: State, warm_start: Plan | None = None) -> Plan:
         begin = time.perf_counter()
+        self._pace.begin()
         config = self.config
         device = next(iter(state.values())).device
         switch = torch.tensor(self.action.switch, device=device)
@@ -207,6 +216,8 @@ class SamplingPlanner:
             modes = pool[:, : max(1, len(self.proposals))]
             std = torch.full_like(mean, config.init_std) * scale
             for iteration in range(config.iterations):
+                if not self._pace.allows_another():
+                    break
                 fresh = config.samples - (pool.shape[1] - self._leaning if iteration == 0 else 0)
                 noise = self._noise(fresh, mean.shape[1:])
                 drawn = self._draw(mean, std, noise.to(device), switch)
@@ -216,9 +227,13 @@ class SamplingPlanner:
                 scores, best = scores.topk(min(config.elites, pool.shape[1]), 1)
                 pool = pool.gather(1, best[..., None, None].expand(-1, -1, *pool.shape[2:]))
                 mean, std = self._refit(pool, scores, mean, scale)
-            finalists = torch.cat([modes, _snap(mean, switch)[:, None], pool[:, :1]], 1)
+                self._pace.round_ends()
+            best = pool[torch.arange(len(pool)), scores.argmax(1)][:, None]
+            finalists = torch.cat([modes, _snap(mean, switch)[:, None], best], 1)
             imagined = self._imagine(state, finalists, keep_states=True)
-            return self._outcome(state, imagined, self._score(imagined), begin)
+            plan = self._outcome(state, imagined, self._score(imagined), begin)
+            self._pace.end()
+            return plan
 
     def _propose(
         self, state: State, warm_start: Plan | None, switch: Tensor
@@ -442,6 +457,7 @@ class SamplingPlanner:
             trusted_steps=trusted,
             states=states,
             planning_time_ms=(time.perf_counter() - begin) * 1e3,
+            rounds=self._pace.rounds,
         )
 
     def _autocast(self, device: torch.device) -> torch.autocast:

@@ -364,3 +364,11 @@ def test_asking_the_policies_of_contenders_alone_changes_nothing(
     torch.testing.assert_close(quick.value, slow.value)
     if samples == 300:
         assert rows < 0.8 * sum(asked)
+
+
+def test_a_deadline_leaves_rounds_out_and_never_the_proposals(make, model, state, policies):
+    hasty = make(policies["fair"], iterations=4, deadline_ms=1e-3).plan(state)
+    assert hasty.rounds == 0
+    floor = total(model, state, policy_mode(model, state, policies["fair"])[:, None])[:, 0]
+    assert (hasty.value >= floor - 1e-5).all()
+    assert make(policies["fair"], iterations=4, deadline_ms=1e6).plan(state).rounds == 4
