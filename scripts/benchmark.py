@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from robowm import agents, cli
 from robowm.config import TaskConfig
+from robowm.config import folder as configs_folder
 from robowm.data.collect import CollectConfig, collect
 from robowm.data.replay import ReplayConfig, SequenceReplay
 from robowm.data.store import Dataset, open_dataset
@@ -140,7 +141,7 @@ def main(config: Benchmark) -> int:
 
 def peers_suite(config: Benchmark) -> int:
     """robowm and other libraries in turn, each in a process of its own, one thread each."""
-    found = peers.chosen(workloads.workloads(), config.only)
+    found = peers.chosen(workloads.workloads(configs_folder()), config.only)
     clones = peers.check_clones({"r2dreamer": config.r2dreamer, "tdmpc2": config.tdmpc2})
     torch.set_num_threads(peers.THREADS)
     facts = benchmark.machine(torch.device("cpu"))

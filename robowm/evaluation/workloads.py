@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 
 import robowm
-from robowm import config
 
 GROUPS = ("update", "update_12m", "plan", "env")
 TASK = {"cameras": 2, "proprio": 25, "action": 5}  # as grasp_rotate_place has them
@@ -65,9 +64,9 @@ def folder() -> Path:
     return Path(robowm.__file__).parents[1] / "benchmarks"
 
 
-def workloads() -> dict[str, Workload]:
-    """Every one of them, by its name."""
-    small, larger = _sizes("small"), _sizes("12m")
+def workloads(configs: Path) -> dict[str, Workload]:
+    """Every one of them, by its name; ``configs`` is the folder that names our sizes."""
+    small, larger = _sizes(configs, "small"), _sizes(configs, "12m")
     as_small = [
         f"model.deter={small['deter']}",
         f"model.hidden={small['hidden']}",
@@ -85,11 +84,8 @@ def workloads() -> dict[str, Workload]:
     }
 
 
-def _sizes(name: str) -> dict[str, Any]:
-    """Of configs/model/rssm."""
-    told: dict[str, Any] = yaml.safe_load(
-        (config.folder() / "model" / "rssm" / f"{name}.yaml").read_text()
-    )
+def _sizes(configs: Path, name: str) -> dict[str, Any]:
+    told = yaml.safe_load((configs / "model" / "rssm" / f"{name}.yaml").read_text())
     return {key: told[key] for key in ("deter", "hidden", "stoch", "classes", "depth")}
 
 

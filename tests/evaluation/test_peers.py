@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robowm import cli
+from robowm import cli, config
 from robowm.evaluation import peers, workloads
 from robowm.evaluation.peers import Measured, NotMeasured, Process
 from robowm.evaluation.workloads import Workload
@@ -172,7 +172,7 @@ def test_every_workload_can_be_started():
         for node in environments.body
         if isinstance(node, ast.Assign) and node.targets[0].id == "MODULES"
     )
-    registry = workloads.workloads()
+    registry = workloads.workloads(config.folder())
     for workload in registry.values():
         assert (PEERS / workload.file).is_file()
         assert workload.group in workloads.GROUPS
@@ -218,7 +218,7 @@ def test_the_suite_writes_json_table_and_picture(benchmarks, fake, tmp_path, mon
     import benchmark as script
 
     registry = {"a": fake("ours", 0.001), "b": fake("theirs", 0.002), "c": fake("c", 0, "dies.py")}
-    monkeypatch.setattr(workloads, "workloads", lambda: registry)
+    monkeypatch.setattr(workloads, "workloads", lambda _: registry)
     monkeypatch.setattr(workloads, "folder", lambda: benchmarks)
     out = tmp_path / "out"
     arguments = ["suite=peers", "only=[plan]", "rounds=2", f"out={out}"]
