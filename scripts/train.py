@@ -75,8 +75,18 @@ class Train:
 
 
 def main(config: Train) -> int:
+    size = parallel.torchrun_size()
+    if size:
+        if config.learning.processes not in (1, size):
+            raise UserError(
+                f"learning.processes is {config.learning.processes} and torchrun started {size}: leave "
+                "it out."
+            )
+        learning = dataclasses.replace(config.learning, processes=size)
+        config = dataclasses.replace(config, learning=learning)
     config.learning.check()
-    with parallel.launch(config.learning.processes, train, config) as group:
+    launched = parallel.launch(config.learning.processes, train, config)
+    with parallel.join_torchrun() if size else launched as group:
         result = train(group, config)
     return 128 + result.signal if result.signal else 0
 

@@ -2,7 +2,8 @@
 
 The update is the one that a single process would make with the whole batch, to rounding and to the
 noise that each draws. On a CPU this is what a second core is good for: the operations of a small
-model are too short to be divided among threads, its batch is not.
+model are too short to be divided among threads, its batch is not. The processes are this one's own
+(:func:`launch`), or torchrun's, on one machine or several.
 """
 
 from __future__ import annotations
@@ -64,6 +65,29 @@ class Group:
         return int(told)
 
 
+def torchrun_size() -> int:
+    """How many processes torchrun started, of which this is one; 0 where it did not."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
+@contextlib.contextmanager
+def join_torchrun() -> Iterator[Group]:
+    """The group of torchrun's processes, each on a device of its own where there are several.
+
+    Raises :class:`UserError` where another of them ends before its time.
+    """
+    group = Group(int(os.environ["RANK"]), torchrun_size())
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    try:
+        with _joined(group, "env://"):
+            yield group
+    except Lost as error:
+        raise UserError(
+            "another of torchrun's processes ended: the same command goes on from the last checkpoint."
+        ) from error
+
+
 @contextlib.contextmanager
 def launch(size: int, follow: Callable[..., object], *arguments: Any) -> Iterator[Group]:
     """The group of this process and ``size - 1`` new ones, which call ``follow(group, *arguments)``.
@@ -116,11 +140,15 @@ def _noticing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _joined(group: Group, meeting: str) -> Iterator[Group]:
-    # Gloo listens where the host's name points to, unless told: here, nobody else's business.
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
+    here = os.environ.get("LOCAL_WORLD_SIZE", str(group.size)) == str(group.size)
+    if (
+        here
+    ):  # Gloo listens where the host's name points to, unless told: here, nobody else's business
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     distributed.init_process_group(
-        "gloo", init_method=meeting, rank=group.rank, world_size=group.size, timeout=PATIENCE
-    )
+        "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",
+        init_method=meeting, rank=group.rank, world_size=group.size, timeout=PATIENCE,
+    )  # fmt: skip
     try:
         yield group
     finally:

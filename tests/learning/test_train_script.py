@@ -135,6 +135,21 @@ def test_training_begins_with_what_fits_of_another_task(data, tmp_path, caplog):
     assert {name for name in same if name.startswith("model.")} <= set(lent)
 
 
+def test_under_torchrun_it_learns_what_its_own_processes_learn(data, tmp_path):
+    settings = ("learning.updates=3", "learning.precision=fp32")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(SCRIPT), *arguments(data, tmp_path / "torchrun", *settings)],
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    own = [sys.executable, str(SCRIPT), *arguments(data, tmp_path / "own", *settings)]
+    subprocess.run([*own, "learning.processes=2"], check=True, timeout=240)
+    assert curve(tmp_path / "torchrun") == curve(tmp_path / "own")
+    a, b = (checkpoint.load(tmp_path / name).weights for name in ("torchrun", "own"))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
 def test_a_camera_less_than_the_data_has(data, tmp_path):
     assert train(data, tmp_path, "learning.updates=2", "task.cameras=[front]") == 0
     saved = checkpoint.load(tmp_path)
