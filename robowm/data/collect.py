@@ -67,7 +67,9 @@ class CollectConfig:
       episodes: how many there shall be in the end, those of earlier runs included.
       seed: of the first episode; the others follow.
       split: of the environment, one of :data:`SPLITS`.
-      workers: processes.
+      workers: processes, on this machine or on those of the cluster.
+      cluster: address of a Ray cluster whose machines collect: ``auto`` for one that this machine belongs
+        to, or HOST:PORT; each has robowm installed. None: this machine collects.
       shard_episodes: at most so many in a file; a kill loses the unfinished file of each worker.
       extra_steps: steps recorded after success was held; then the episode is cut short.
       max_steps: at which an episode is broken off, how it would have ended unknown: glimpses of many
@@ -79,6 +81,7 @@ class CollectConfig:
     seed: int = 0
     split: str = "train"
     workers: int = 2
+    cluster: str | None = None
     shard_episodes: int = 25
     extra_steps: int = 8
     max_steps: int | None = None
@@ -285,8 +288,13 @@ def collect(
         if progress:
             progress(config.episodes - len(missing))
         if missing:
-            made = _Made(make_env, make_expert, make_driver)
-            _run_workers(made, config, _jobs(out, missing, config), info, progress)
+            made = Made(make_env, make_expert, make_driver)
+            run = _run_workers
+            if config.cluster is not None:
+                from robowm.data import cluster
+
+                run = cluster.run_workers
+            run(made, config, _jobs(out, missing, config), info, progress)
     return open_dataset(out)
 
 
@@ -305,26 +313,26 @@ def _seeds_in(out: Path, info: Mapping[str, Any]) -> set[int]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Job:
+class Job:
     """One shard to write."""
 
     path: Path
     seeds: tuple[int, ...]
 
 
-def _jobs(out: Path, missing: Sequence[int], config: CollectConfig) -> list[_Job]:
+def _jobs(out: Path, missing: Sequence[int], config: CollectConfig) -> list[Job]:
     """The missing seeds, in shards small enough that each worker gets a few."""
     size = min(config.shard_episodes, -(-len(missing) // (2 * config.workers)))
     taken = {path.name for path in shards_of(out)}
     names = (f"shard_{i:05d}{SUFFIX}" for i in range(len(taken) + len(missing)))
     free = (name for name in names if name not in taken)
     return [
-        _Job(out / next(free), tuple(missing[i : i + size])) for i in range(0, len(missing), size)
+        Job(out / next(free), tuple(missing[i : i + size])) for i in range(0, len(missing), size)
     ]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Made:
+class Made:
     """What each worker makes, once."""
 
     env: MakeEnv
@@ -333,9 +341,9 @@ class _Made:
 
 
 def _run_workers(
-    make: _Made,
+    make: Made,
     config: CollectConfig,
-    jobs: Sequence[_Job],
+    jobs: Sequence[Job],
     info: Mapping[str, Any],
     progress: Callable[[Collected | int], None] | None,
 ) -> None:
@@ -378,7 +386,7 @@ _worker: dict[str, Any] = {}
 
 
 def _set_up(
-    make: _Made,
+    make: Made,
     config: CollectConfig,
     info: dict[str, Any],
     news: Any,
@@ -397,36 +405,50 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _write_shard(job: _Job) -> None:
-    config: CollectConfig = _worker["config"]
-    if "env" not in _worker:
+def _write_shard(job: Job) -> None:
+    if "shards" not in _worker:
         # Built in the first job rather than at set-up, so that its errors reach the parent.
-        make: _Made = _worker["make"]
-        env = _worker["env"] = make.env()
-        _worker["expert"] = make.expert(env)
-        _worker["driver"] = None if make.driver is None else make.driver(env)
-    env, expert, driver = _worker["env"], _worker["expert"], _worker["driver"]
-    stop = _worker["stop"]
-    xml = env.model_xml() if hasattr(env, "model_xml") else ""
-    spec = TaskSpec.from_env(env)
-    with EpisodeWriter(job.path, spec, _worker["info"], xml, config.compression) as writer:
-        for seed in job.seeds:
-            if stop.is_set():
-                return
-            began = time.perf_counter()
-            episode = collect_episode(
-                env,
-                expert,
-                seed,
-                config.disturbance,
-                config.extra_steps,
-                driver,
-                config.max_steps,
-            )
-            writer.add(episode)
-            seconds = time.perf_counter() - began
-            success = bool(episode.success[-1])
-            _worker["news"].put(Collected(seed, len(episode), success, seconds))
+        _worker["shards"] = ShardWorker(_worker["make"], _worker["config"], _worker["info"])
+    _worker["shards"].write(job.path, job.seeds, _worker["news"].put, _worker["stop"].is_set)
+
+
+class ShardWorker:
+    """Writes shards, in an environment of its own."""
+
+    def __init__(self, make: Made, config: CollectConfig, info: Mapping[str, Any]):
+        self._config, self._info = config, info
+        self._env = make.env()
+        self._expert = make.expert(self._env)
+        self._driver = None if make.driver is None else make.driver(self._env)
+
+    def write(
+        self,
+        path: Path,
+        seeds: Sequence[int],
+        tell: Callable[[Collected], object],
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """The episodes of ``seeds``, or those that there were before it was stopped."""
+        env, config = self._env, self._config
+        xml = env.model_xml() if hasattr(env, "model_xml") else ""
+        spec = TaskSpec.from_env(env)
+        with EpisodeWriter(path, spec, self._info, xml, config.compression) as writer:
+            for seed in seeds:
+                if stopped():
+                    return
+                began = time.perf_counter()
+                episode = collect_episode(
+                    env,
+                    self._expert,
+                    seed,
+                    config.disturbance,
+                    config.extra_steps,
+                    self._driver,
+                    config.max_steps,
+                )
+                writer.add(episode)
+                seconds = time.perf_counter() - began
+                tell(Collected(seed, len(episode), bool(episode.success[-1]), seconds))
 
 
 @contextlib.contextmanager

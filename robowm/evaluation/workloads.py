@@ -98,12 +98,13 @@ def _updates(
     for parts, said in (("model", "model alone"), ("all", "model, actor and critic")):
         size = f"update of {said}, {name}, {rows} x {length}"
         told = {**batch, "parts": parts}
-        for precision in ("fp32", "bf16"):
-            found[f"robowm {group} {parts} {precision}"] = Workload(
-                group,
-                size,
-                "robowm_update.py",
-                {**SHIPPED, **told, "size": name, "precision": precision},
+        for how, more in (
+            ("fp32", {"precision": "fp32", "image_share": 0.125}),
+            ("bf16", {"precision": "bf16", "image_share": 0.125}),
+            ("every frame", {"precision": "fp32", "image_share": 1.0}),
+        ):
+            found[f"robowm {group} {parts} {how}"] = Workload(
+                group, size, "robowm_update.py", {**SHIPPED, **told, "size": name, **more}
             )
         found[f"torchrl {group} {parts}"] = Workload(
             group, size, "torchrl_update.py", {**TASK, **told, "sizes": sizes}, "torchrl"

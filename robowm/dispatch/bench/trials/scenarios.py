@@ -214,7 +214,7 @@ def _blocked(rig: Rig, bridge: Bridge, why: str) -> Measured:
     """Plans are refused for that reason until the arm is held for good."""
     dispatcher = bridge.dispatcher
     until(lambda: dispatcher.status().rejections >= 5, 30.0, "a refusal")
-    said = until(lambda: dispatcher.status().reason, 5.0, "a reason")
+    said = until(lambda: dispatcher.status().reason, 20.0, "a reason")
     require(why in said, f"it was refused for another reason: {said}")
     begin_s = time.monotonic()
     rig.witness.rest_after(begin_s, 1.0)
