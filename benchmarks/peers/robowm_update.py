@@ -1,7 +1,8 @@
 """One update of robowm's trainer on a fixed random batch: sampling and augmentation are not measured.
 
 ``parts`` is ``model`` (the world model alone), or ``all``: the cloned policy, actor and critics too,
-which imagine every second update, so that a call is two updates.
+which imagine every second update, so that a call is two updates. The trainer decodes the pictures of an
+eighth of the frames; ``image_share`` 1 decodes all, as peers do.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ sizes = yaml.safe_load(
     (config.folder() / "model" / "rssm" / f"{settings['size']}.yaml").read_text()
 )
 del sizes["defaults"]
+sizes["image_share"] = settings["image_share"]
 model, behaviours = build(RSSMConfig(**sizes), behaviour, spec)
 updates = behaviour.interval if settings["parts"] == "all" else 1
 with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +106,7 @@ with tempfile.TemporaryDirectory() as folder:
     protocol.serve(
         answers,
         {
-            "name": "robowm",
+            "name": "robowm" if settings["image_share"] < 1 else "robowm, every frame decoded",
             "version": robowm.__version__,
             "torch": torch.__version__,
             "threads": torch.get_num_threads(),
