@@ -29,8 +29,7 @@ class Rollout:
       actions: [B, N, H, A].
       objective: [B, N, H], of each step; the model's reward where no objective was given.
       cont: [B, N, H], probability that the episode goes on after each step.
-      first: what ``feat`` reads of the beliefs [B, F].
-      feats: what it reads after each step [B, N, H, F].
+      feats: what ``feat`` reads after each step [B, N, H, F].
       states: the H states after each action, if they were asked for, else empty; row ``b * N + n`` is
         future n of belief b.
     """
@@ -38,7 +37,6 @@ class Rollout:
     actions: Tensor
     objective: Tensor
     cont: Tensor
-    first: Tensor
     feats: Tensor
     states: list[State]
 
@@ -54,14 +52,13 @@ def unroll(
 ) -> Rollout:
     """Repeat each of the B rows of ``state`` N = ``samples`` times and step H = ``horizon`` times."""
     states = [repeat_state(state, samples) if samples > 1 else state]
-    first = model.feat(state)
-    feats, actions = [first.repeat_interleave(samples, 0)], []
+    feats, actions = [model.feat(state).repeat_interleave(samples, 0)], []
     for t in range(horizon):
         actions.append(act(t, feats[-1]))
         states.append(model.step(states[-1], actions[-1]))
         feats.append(model.feat(states[-1]))
     taken = torch.stack(actions, 1)
-    return _read(model, states, first, feats[1:], taken, samples, objective, keep_states)
+    return _read(model, states, feats[1:], taken, samples, objective, keep_states)
 
 
 def rollout(
@@ -76,14 +73,12 @@ def rollout(
     states = [repeat_state(state, samples) if samples > 1 else state]
     for action in taken.unbind(1):
         states.append(model.step(states[-1], action))
-    first = model.feat(state)
-    return _read(model, states, first, [], taken, samples, objective, keep_states)
+    return _read(model, states, [], taken, samples, objective, keep_states)
 
 
 def _read(
     model: WorldModel,
     states: list[State],
-    first: Tensor,
     feats: list[Tensor],
     actions: Tensor,
     samples: int,
@@ -109,9 +104,7 @@ def _read(
         torch.cat(part, 1).unflatten(0, (-1, samples)) for part in zip(*parts, strict=True)
     )
     taken = actions.float().unflatten(0, (-1, samples))
-    return Rollout(
-        taken, gain.float(), cont.float(), first, feat, states[1:] if keep_states else []
-    )
+    return Rollout(taken, gain.float(), cont.float(), feat, states[1:] if keep_states else [])
 
 
 def in_parts(count: int, rows: int, device: torch.device) -> Iterator[slice]:

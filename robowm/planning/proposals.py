@@ -55,12 +55,14 @@ class Proposals:
         back = torch.cat(order).argsort().to(feat.device)
         return torch.cat(found, 2)[:, :, back].flatten(1, 2)
 
-    def lacking(self, feat: Tensor, action: Tensor) -> Tensor:
-        """[...] nats that ``action`` [..., A] is less likely than the mode at ``feat`` [..., F], for the
-        policy to which it is nearest. One feat may stand for several actions.
+    def opinions(self, feat: Tensor) -> list[ActionDistribution]:
+        """What each policy would do at ``feat`` [..., F]."""
+        return [policy(feat) for policy in self.policies]
+
+    @staticmethod
+    def lacking(opinions: Sequence[ActionDistribution], action: Tensor) -> Tensor:
+        """[...] nats that ``action`` [..., A] is less likely than the mode, for the opinion to which it is
+        nearest. One opinion may be of several actions.
         """
-        each = []
-        for policy in self.policies:
-            proposal = policy(feat)
-            each.append(proposal.log_prob(proposal.mode()) - proposal.log_prob(action))
+        each = [o.log_prob(o.mode()) - o.log_prob(action) for o in opinions]
         return torch.stack(each).amin(0).clamp(min=0)

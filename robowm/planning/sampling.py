@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robowm.behaviour.protocol import Critic, Policy
+from robowm.behaviour.protocol import ActionDistribution, Critic, Policy
 from robowm.errors import UserError
 from robowm.models.protocol import (
     Objective,
@@ -172,6 +172,7 @@ class SamplingPlanner:
         self.horizon = config.horizon
         self._keep_out: KeepOut | None = None
         self._prior_limit: Tensor | None = None
+        self._at_first: Sequence[ActionDistribution] = ()
         self._pace = Pace(None if config.deadline_ms is None else config.deadline_ms / 1e3)
         self._generator = torch.Generator()  # on the CPU: the same draws whatever the device
         self._success_model = model if isinstance(model, PredictsSuccess) else None
@@ -212,6 +213,8 @@ class SamplingPlanner:
         scale = torch.tensor(config.noise_scale or [1.0] * self.action.size, device=device)
         with self._autocast(device):
             self._prior_limit = self._limit_prior(state)
+            if self._charges:  # all futures of a belief begin in the same place
+                self._at_first = self.proposals.opinions(self.model.feat(state)[:, None, None])
             pool, scores, mean = self._propose(state, warm_start, switch)
             modes = pool[:, : max(1, len(self.proposals))]
             std = torch.full_like(mean, config.init_std) * scale
@@ -355,7 +358,7 @@ class SamplingPlanner:
         scores = self._promise(imagined)
         if self._charges:
             later = self._charge_later(imagined.feats, imagined.actions)
-            charge = torch.cat([self._charge_first(imagined), later], -1)
+            charge = torch.cat([self._charge_first(imagined.actions), later], -1)
             scores = scores - present_value(charge, imagined.cont, self.config.discount)
         return _finite(scores)
 
@@ -374,8 +377,7 @@ class SamplingPlanner:
         if not self._charges:
             return _finite(self._promise(imagined))
         cont, discount = imagined.cont, self.config.discount
-        first = self._charge_first(imagined)
-        bound = _finite(self._promise(imagined) - first[..., 0])
+        bound = _finite(self._promise(imagined) - self._charge_first(imagined.actions)[..., 0])
         order = bound.argsort(1, descending=True)
         scores = torch.full_like(bound, DIVERGED)
         elites, total = self.config.elites, known.shape[1] + bound.shape[1]
@@ -400,21 +402,24 @@ class SamplingPlanner:
         """Whether the policy prior is on."""
         return bool(self.proposals) and self.config.policy_prior > 0
 
-    def _charge_first(self, imagined: Rollout) -> Tensor:
-        """[B, N, 1] for the first action: all futures of a belief begin in the same place."""
-        return self._lacking(imagined.first[:, None, None], imagined.actions[:, :, :1])
+    def _charge_first(self, actions: Tensor) -> Tensor:
+        """[B, N, 1] for the first of the actions [B, N, H, A]."""
+        return self._charge(self._at_first, actions[:, :, :1])
 
     def _charge_later(self, feats: Tensor, actions: Tensor) -> Tensor:
         """[B, N, H - 1] for the others, of a rollout's feats and actions."""
         feats, actions = feats[:, :, :-1], actions[:, :, 1:]
         batch, count, steps = actions.shape[:3]
         parts = in_parts(count, batch * steps, actions.device)
-        each = [self._lacking(feats[:, at], actions[:, at]) for at in parts] if steps else []
+        each = [
+            self._charge(self.proposals.opinions(feats[:, at]), actions[:, at])
+            for at in (parts if steps else ())
+        ]
         return torch.cat(each, 1) if each else actions.new_zeros(batch, count, 0)
 
-    def _lacking(self, feat: Tensor, action: Tensor) -> Tensor:
-        """What taking each action there costs: [B, N, T]."""
-        lacking = self.proposals.lacking(feat, action)
+    def _charge(self, opinions: Sequence[ActionDistribution], action: Tensor) -> Tensor:
+        """What taking each action costs, in the policies' opinions: [B, N, T]."""
+        lacking = self.proposals.lacking(opinions, action)
         if self._prior_limit is not None:
             lacking = lacking.minimum(self._prior_limit[:, None, None])
         return self.config.policy_prior * lacking

@@ -104,7 +104,6 @@ def test_steps_are_read_alike_however_many_are_read_at_once(rows, monkeypatch):
     told = rollout(Counter(0.5), state, actions, objective)
     torch.testing.assert_close(told.objective, expected)
     assert told.cont.shape == (2, 2, 5) and (told.cont == 0.5).all()
-    assert told.first.tolist() == [[0.0], [10.0]]
     torch.testing.assert_close(told.feats[..., 0], passed)
 
     flat = actions.flatten(0, 1)
