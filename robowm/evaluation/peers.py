@@ -339,6 +339,9 @@ def plot(rows: Sequence[Measured]) -> Plot:
             place += 1
     axes.axvline(1.0, color=CEILING, linewidth=1.0)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.margins(x=0.12)
     axes.set_yticks(places, labels)
     axes.tick_params(axis="y", labelcolor=INK)
     axes.grid(axis="y", visible=False)
