@@ -124,15 +124,16 @@ def _updates(
 def _plans(sizes: dict[str, Any], **shape: int) -> dict[str, Workload]:
     samples, iterations, horizon = shape["samples"], shape["iterations"], shape["horizon"]
     size = f"plan, {samples} x {iterations} x {horizon}"
-    ours = {
-        "fp32": {"precision": "fp32"},
-        "bf16": {"precision": "bf16"},
-        "alone": {"precision": "fp32", "proposals": "none"},
+    ours: dict[str, dict[str, Any]] = {
+        "fp32": {"precision": "fp32", "search": "all"},
+        "bf16": {"precision": "bf16", "search": "all"},
+        "alone": {"precision": "fp32", "search": "alone"},
+        "plain": {"precision": "fp32", "search": "plain", "sizes": sizes},
     }
     return {
         **{
             f"robowm {size} {name}": Workload(
-                "plan", size, "robowm_plan.py", {**SHIPPED, "proposals": "all", **shape, **told}
+                "plan", size, "robowm_plan.py", {**SHIPPED, **shape, **told}
             )
             for name, told in ours.items()
         },
