@@ -34,7 +34,7 @@ from robowm.data.collect import CollectConfig, collect
 from robowm.data.replay import ReplayConfig, SequenceReplay
 from robowm.data.store import Dataset, open_dataset
 from robowm.errors import UserError, unknown
-from robowm.evaluation import benchmark, peers, workloads
+from robowm.evaluation import benchmark, peers, scale, workloads
 from robowm.evaluation.benchmark import Row, Timing, TimingConfig, duration, measure, rate
 from robowm.evaluation.pictures import write_bytes
 from robowm.evaluation.report import write_json
@@ -58,7 +58,7 @@ class Benchmark:
     """The whole configuration.
 
     Attributes:
-      suite: env, train, plan, gate or peers.
+      suite: env, train, plan, gate, peers or scale; all is every one but gate, each in OUT/SUITE.
       threads: torch's own.
       steps: env: steps in a timed call.
       vector_envs, vector_processes: env: how many at once.
@@ -66,7 +66,7 @@ class Benchmark:
       batch_size, length: train: as in ``learning`` of train.py.
       chunks, workers, seed: gate: how many are sent, by how many processes, and which.
       only: peers: which of update, update_12m, plan and env.
-      rounds: peers: how often each process is asked, in turn.
+      rounds: peers and scale: how often each process is asked, in turn.
       r2dreamer, tdmpc2: peers: folders of their clones.
       compile: train and plan: torch.compile over the losses, and over an imagined step.
       out: folder of the results.
@@ -98,13 +98,19 @@ class Benchmark:
 
 
 def main(config: Benchmark) -> int:
-    if config.suite not in (*SUITES, "peers"):
-        raise unknown("suite", config.suite, (*SUITES, "peers"))
+    if config.suite not in (*SUITES, *OF_PROCESSES, "all"):
+        raise unknown("suite", config.suite, (*SUITES, *OF_PROCESSES, "all"))
     for name in ("chunks", "workers", "rounds"):
         if (value := getattr(config, name)) < 1:
             raise UserError(f"{name} is {value}: give at least 1.")
-    if config.suite == "peers":
-        return peers_suite(config)
+    if config.suite == "all":
+        each = (name for name in (*SUITES, *OF_PROCESSES) if name != "gate")
+        return max(
+            main(dataclasses.replace(config, suite=name, out=str(Path(config.out) / name)))
+            for name in each
+        )
+    if config.suite in OF_PROCESSES:
+        return OF_PROCESSES[config.suite](config)
     trouble = Path(config.out) / TROUBLE
     trouble.unlink(missing_ok=True)
     torch.set_num_threads(config.threads)
@@ -165,6 +171,22 @@ def peers_suite(config: Benchmark) -> int:
     console.print(str(out / "benchmark.md"), soft_wrap=True)
     return 0
 
+
+def scale_suite(config: Benchmark) -> int:
+    """What an update and a plan cost as each of their sizes grows."""
+    torch.set_num_threads(peers.THREADS)
+    facts = benchmark.machine(torch.device("cpu"))
+    out = Path(config.out)
+    out.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False)
+    with console.status("") as status:
+        found = scale.run(workloads.folder(), config.rounds, out, status.update)
+    scale.write(out, facts, dataclasses.asdict(config), found)
+    console.print(str(out / "benchmark.md"), soft_wrap=True)
+    return 0
+
+
+OF_PROCESSES = {"peers": peers_suite, "scale": scale_suite}
 
 Say = Callable[[str], None]
 

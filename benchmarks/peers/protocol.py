@@ -2,7 +2,8 @@
 
     process -> {"name": ..., "version": ..., ...}   once, when it is ready
     asked   -> {"calls": 3}
-    process -> {"seconds": [0.0841, 0.0838, 0.0840], "cpu_seconds": [0.0838, 0.0836, 0.0837]}
+    process -> {"seconds": [0.0841, 0.0838, 0.0840], "cpu_seconds": [0.0838, 0.0836, 0.0837],
+                "peak_mib": 812.0}
 
 It ends when its input does; warming up is the asker's affair. Whatever else the measured code prints
 goes to standard error. ``cpu_seconds`` is the time that the process computed: what else runs on the
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -62,4 +64,6 @@ def serve(
             call()
             wall.append(time.perf_counter() - begin)
             cpu.append(time.process_time() - cpu_begin)
-        print(json.dumps({"seconds": wall, "cpu_seconds": cpu}), file=answers)
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        told = {"seconds": wall, "cpu_seconds": cpu, "peak_mib": peak_mib}
+        print(json.dumps(told), file=answers)

@@ -48,6 +48,7 @@ class Measured:
     Attributes:
       facts: as the process gave them; empty where there was none.
       wall_s, cpu_s: [rounds] medians of a round's calls, of one thing.
+      peak_mib: of the process's memory.
       missing: why there are no figures.
     """
 
@@ -55,6 +56,7 @@ class Measured:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
     wall_s: list[float] = dataclasses.field(default_factory=list)
     cpu_s: list[float] = dataclasses.field(default_factory=list)
+    peak_mib: float = 0.0
     missing: str | None = None
 
     @property
@@ -72,7 +74,7 @@ class Process:
             environ.pop("PYTHONPATH", None)  # it leads to our packages
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
             environ[name] = str(settings["threads"])
-        self._log = log
+        self._log, self.peak_mib = log, 0.0
         with log.open("w") as errors:
             self._process = subprocess.Popen(
                 [str(python), str(file), json.dumps(settings)],
@@ -93,6 +95,7 @@ class Process:
             self._process.stdin.write(json.dumps({"calls": calls}) + "\n")
             self._process.stdin.flush()
         told = self._answer("seconds", "cpu_seconds")
+        self.peak_mib = float(told.get("peak_mib", 0.0))
         wall, cpu = np.array(told["seconds"]), np.array(told["cpu_seconds"])
         if not len(wall) == len(cpu) == calls:
             raise NotMeasured(f"it timed {len(wall)} calls, {calls} were asked for")
@@ -184,6 +187,7 @@ def measure(
                     wall, cpu = process.ask(calls)
                     row.wall_s.append(float(np.median(wall)) / row.facts["count"])
                     row.cpu_s.append(float(np.median(cpu)) / row.facts["count"])
+                    row.peak_mib = process.peak_mib
     return rows
 
 
