@@ -81,6 +81,8 @@ class Study:
       task: what is learned.
       randomise: groups of domain randomisation, in all of it.
       jobs: stages that run at once; one for each core, and a thread each.
+      update_s: that an update takes on a machine to itself (``benchmark.py suite=train``): minutes of
+        training are then updates times this. None: as measured, where other work is in them.
       data: collections by name: the settings of collect.py.
       train, evaluate: settings for every training and every evaluation.
       variants: trainings by name.
@@ -93,6 +95,7 @@ class Study:
     task: str = "grasp_rotate_place"
     randomise: list[str] = field(default_factory=list)
     jobs: int = 2
+    update_s: float | None = None
     data: dict[str, list[str]] = field(default_factory=dict)
     train: list[str] = field(default_factory=list)
     evaluate: list[str] = field(default_factory=list)
@@ -200,6 +203,10 @@ def table(config: Study, name: str, out: Path) -> str:
     points = comparison.read(_reports(config, asked.curves, False, out))
     if not rows:
         return ""
+    if config.update_s is not None:
+        for row in (*rows, *points):
+            if row.get("updates"):
+                row["minutes"] = row["updates"] * config.update_s / 60
     data = comparison.compare(rows, points)
     folder = out / "tables" / name
     folder.mkdir(parents=True, exist_ok=True)
