@@ -6,6 +6,7 @@ pickles: a cluster is one user's, on a network of its own.
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from robowm.data.collect import CollectConfig, Collected, Job, Made, ShardWorker
 from robowm.errors import UserError
+
+CONNECT_S = 5.0
 
 
 def run_workers(
@@ -24,12 +27,16 @@ def run_workers(
 ) -> None:
     """Write each job's shard; those that are done when something goes wrong are kept."""
     ray = _ray()
+    address = config.cluster
     try:
-        ray.init(address=config.cluster, log_to_driver=False, logging_level="error")
-    except ConnectionError as error:
+        if address and ":" in address and "//" not in address:  # Ray itself asks for minutes
+            host, _, port = address.rpartition(":")
+            socket.create_connection((host, int(port)), CONNECT_S).close()
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"no Ray cluster answers at cluster={config.cluster}: start one (`ray start --head` here, `ray "
-            "start --address=HOST:PORT` on the others), or leave `cluster` out."
+            f"no Ray cluster answers at cluster={address} ({error}): start one (`ray start --head` here, "
+            "`ray start --address=HOST:PORT` on the others), or leave `cluster` out."
         ) from error
     try:
         actor = ray.remote(num_cpus=1, max_restarts=0)(_Worker)

@@ -59,7 +59,8 @@ def test_what_goes_wrong_there_is_told_here(address, tmp_path):
         collect(Fails, PointExpert, CollectConfig(**CONFIG, cluster=address), tmp_path)
 
 
-def test_no_cluster_is_a_sentence(tmp_path):
-    config = CollectConfig(**CONFIG, cluster="127.0.0.1:1")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:port"])
+def test_no_cluster_is_a_sentence(address, tmp_path):
+    config = CollectConfig(**CONFIG, cluster=address)
     with pytest.raises(UserError, match="no Ray cluster answers"):
         collect(PointEnv, PointExpert, config, tmp_path)
