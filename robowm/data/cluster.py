@@ -93,9 +93,9 @@ def _keep(
     unfinished = path.with_name(f".{path.name}.cluster.new")
     unfinished.write_bytes(data)
     unfinished.replace(path)
-    for collected in told if progress else []:
-        assert progress is not None
-        progress(collected)
+    if progress:
+        for collected in told:
+            progress(collected)
 
 
 def _ray() -> Any:

@@ -140,10 +140,9 @@ def _noticing() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _joined(group: Group, meeting: str) -> Iterator[Group]:
-    here = os.environ.get("LOCAL_WORLD_SIZE", str(group.size)) == str(group.size)
-    if (
-        here
-    ):  # Gloo listens where the host's name points to, unless told: here, nobody else's business
+    # Gloo listens where the host's name points to, unless told: among this machine's own processes that
+    # is nobody else's business.
+    if os.environ.get("LOCAL_WORLD_SIZE", str(group.size)) == str(group.size):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")
     distributed.init_process_group(
         "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo",

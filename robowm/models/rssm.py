@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from robowm.models.protocol import Batch, Prediction, State
 from robowm.models.relations import Relations
-from robowm.nets.blocks import CODES, BlockGRU, NormAct, fine, linear, mlp
+from robowm.nets.blocks import CODES, BlockGRU, NormAct, compute_dtype, fine, linear, mlp
 from robowm.nets.distributions import (
     TwoHot,
     categorical_kl,
@@ -221,9 +221,8 @@ class RSSM(nn.Module):
         if self.relations is not None:
             parts.append(self.relations(slot, goal))
         # Whoever reads it under autocast would cast it, each anew. Gradients are summed in float32.
-        device = slot.device.type
-        lower = torch.is_autocast_enabled(device) and not torch.is_grad_enabled()
-        dtype = torch.get_autocast_dtype(device) if lower else slot.dtype
+        weight = self.posterior_deter.weight
+        dtype = slot.dtype if torch.is_grad_enabled() else compute_dtype(weight)
         return torch.cat([part.to(dtype) for part in parts], -1)
 
     def decode(self, state: State) -> dict[str, Tensor]:
