@@ -2,7 +2,8 @@
 
 ``parts`` is ``model`` (the world model alone), or ``all``: the cloned policy, actor and critics too,
 which imagine every second update, so that a call is two updates. The trainer decodes the pictures of an
-eighth of the frames; ``image_share`` 1 decodes all, as peers do.
+eighth of the frames; ``image_share`` 1 decodes all, as peers do. With ``processes`` each has a batch of its
+own, and their gradients are averaged; ``compile`` compiles the losses.
 """
 
 from __future__ import annotations
@@ -13,29 +14,25 @@ from typing import Any
 
 import protocol
 
-answers, settings = protocol.quiet(), protocol.settings()
+if __name__ == "__main__":  # nor in the processes that it starts
+    answers = protocol.quiet()
 
 import torch
 import yaml
 
-torch.set_num_threads(settings["threads"])
-torch.manual_seed(0)
-
 import robowm
 from robowm import config
 from robowm.behaviour.actor_critic import ActorCriticConfig
-from robowm.learning import pretrained
+from robowm.learning import parallel, pretrained
 from robowm.learning.build import build
+from robowm.learning.parallel import Group
 from robowm.learning.trainer import Trainer, TrainerConfig
 from robowm.models.rssm import RSSMConfig
 from robowm.spec import ArraySpec, TaskSpec
 from robowm.tracking import TrackingConfig, make_logger
 
-spec = pretrained.load(settings["checkpoint"]).spec
-rows, length = settings["batch"], settings["length"]
 
-
-def random_batch(spec: TaskSpec) -> dict[str, torch.Tensor]:
+def random_batch(spec: TaskSpec, rows: int, length: int) -> dict[str, torch.Tensor]:
     def random(array: ArraySpec) -> torch.Tensor:
         shape = (rows, length, *array.shape)
         if array.is_image:
@@ -54,8 +51,8 @@ def random_batch(spec: TaskSpec) -> dict[str, torch.Tensor]:
 
 
 class FixedBatch:
-    def __init__(self) -> None:
-        self.batch = random_batch(spec)
+    def __init__(self, batch: dict[str, torch.Tensor]) -> None:
+        self.batch = batch
 
     def sample(self) -> dict[str, Any]:
         return dict(self.batch)
@@ -70,49 +67,75 @@ class FixedBatch:
         pass
 
 
-behaviour = ActorCriticConfig(begin=0)
-sizes = yaml.safe_load(
-    (config.folder() / "model" / "rssm" / f"{settings['size']}.yaml").read_text()
-)
-del sizes["defaults"]
-sizes["image_share"] = settings["image_share"]
-model, behaviours = build(RSSMConfig(**sizes), behaviour, spec)
-updates = behaviour.interval if settings["parts"] == "all" else 1
-with tempfile.TemporaryDirectory() as folder:
-    out = Path(folder)
-    trainer = Trainer(
+def make_trainer(group: Group, settings: dict[str, Any], out: Path) -> Trainer:
+    torch.manual_seed(0)
+    spec = pretrained.load(settings["checkpoint"]).spec
+    rows, length = group.size * settings["batch"], settings["length"]
+    sizes = yaml.safe_load(
+        (config.folder() / "model" / "rssm" / f"{settings['size']}.yaml").read_text()
+    )
+    del sizes["defaults"]
+    sizes["image_share"] = settings["image_share"]
+    model, behaviours = build(RSSMConfig(**sizes), ActorCriticConfig(begin=0), spec)
+    return Trainer(
         TrainerConfig(
             updates=10**6,
             batch_size=rows,
             length=length,
             precision=settings["precision"],
+            compile=settings.get("compile", False),
             device="cpu",
             threads=settings["threads"],
+            processes=group.size,
         ),
         model,
         behaviours if settings["parts"] == "all" else {},
-        FixedBatch(),
+        FixedBatch(random_batch(spec, rows, length)),
         make_logger(TrackingConfig(), out, {}),
         out,
         spec,
         {},
+        group=group,
     )
 
-    def update() -> None:
-        for _ in range(updates):
-            trainer._update()  # what the loop does, without its reports
-            trainer.step += 1
 
-    protocol.serve(
-        answers,
-        {
-            "name": "robowm" if settings["image_share"] < 1 else "robowm, every frame decoded",
-            "version": robowm.__version__,
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "precision": settings["precision"],
-            "count": updates,
-        },
-        update,
-    )
+def update(trainer: Trainer) -> None:
+    trainer._update()  # what the loop does, without its reports
+    trainer.step += 1
+
+
+def follow(group: Group, settings: dict[str, Any]) -> None:
+    """What the other processes do: each update waits for the first process's gradients."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = make_trainer(group, settings, Path(folder))
+        while True:
+            update(trainer)
+
+
+def main() -> None:
+    settings = protocol.settings()
+    updates = ActorCriticConfig().interval if settings["parts"] == "all" else 1
+    processes = settings.get("processes", 1)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        parallel.launch(processes, follow, settings) as group,
+    ):
+        trainer = make_trainer(group, settings, Path(folder))
+        name = "robowm" if settings["image_share"] < 1 else "robowm, every frame decoded"
+        protocol.serve(
+            answers,
+            {
+                "name": name + ", compiled" * settings.get("compile", False),
+                "version": robowm.__version__,
+                "torch": torch.__version__,
+                "threads": torch.get_num_threads(),
+                "parameters": sum(p.numel() for p in trainer.model.parameters()),
+                "precision": settings["precision"],
+                "count": updates,
+            },
+            lambda: [update(trainer) for _ in range(updates)],
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,7 @@ class Specs(EnvBase):
 
 
 def configure(settings: dict[str, Any]) -> DictConfig:
-    sizes = settings["sizes"]
+    sizes, compiled = settings["sizes"], settings.get("compile", False)  # as on a GPU
     return OmegaConf.create(
         {
             "env": {
@@ -93,8 +93,8 @@ def configure(settings: dict[str, Any]) -> DictConfig:
             },
             "optimization": {
                 "compile": "off",
-                "compile_train_step": None,
-                "compile_rssm": None,
+                "compile_train_step": compiled or None,
+                "compile_rssm": "scan" if compiled else None,
                 "cudagraph_train_step": None,
                 "compile_train_step_mode": "default",
                 "rssm_scan_unroll": 8,

@@ -1,4 +1,5 @@
-"""One update of torchrl's DreamerV3 on a fixed random batch, eager as its example is on a CPU.
+"""One update of torchrl's DreamerV3 on a fixed random batch, eager as its example is on a CPU; with
+``compile`` as it is on a GPU, without the graph.
 
 ``parts`` is ``model`` (:class:`DreamerV3ModelLoss`, backward, clipping and optimiser step over the
 world model's parameters), or ``all``: the example's whole step, actor and critic included.
@@ -25,6 +26,8 @@ options = config.optimization
 
 if settings["parts"] == "all":
     stepper = torchrl_dreamer.example._make_learner_update(config, torch.device("cpu"), learner)
+    if settings.get("compile"):
+        stepper.warmup(batch.copy())
 
     def update() -> None:
         stepper.step(None, batch.copy())
@@ -47,7 +50,7 @@ else:
 protocol.serve(
     answers,
     {
-        "name": "torchrl",
+        "name": "torchrl" + ", compiled" * settings.get("compile", False),
         "version": torchrl.__version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

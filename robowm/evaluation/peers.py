@@ -33,6 +33,7 @@ THREADS = 1
 ROUND_S = 1.0  # of each process in a round, unless one call takes longer
 MOST_CALLS = 5
 SLOW_S = 5.0
+TOP = 10  # rows of a profile
 ANSWER_S = 900.0  # one call, on a machine that does other things too
 TOLD = ("name", "version", "torch", "threads", "parameters", "precision", "count")  # have columns
 
@@ -49,6 +50,9 @@ class Measured:
       facts: as the process gave them; empty where there was none.
       wall_s, cpu_s: [rounds] medians of a round's calls, of one thing.
       peak_mib: of the process's memory.
+      gflop: of one thing; None where products are not what it does.
+      in_mujoco: share of a call that MuJoCo computes; None where that is not what it does.
+      top: the operations or functions that took most of a call, by share of its CPU time.
       missing: why there are no figures.
     """
 
@@ -57,6 +61,9 @@ class Measured:
     wall_s: list[float] = dataclasses.field(default_factory=list)
     cpu_s: list[float] = dataclasses.field(default_factory=list)
     peak_mib: float = 0.0
+    gflop: float | None = None
+    in_mujoco: float | None = None
+    top: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     missing: str | None = None
 
     @property
@@ -90,10 +97,7 @@ class Process:
 
     def ask(self, calls: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Seconds of each call, wall time and time computed."""
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):  # it died; the answer that does not come says so
-            self._process.stdin.write(json.dumps({"calls": calls}) + "\n")
-            self._process.stdin.flush()
+        self._say({"calls": calls})
         told = self._answer("seconds", "cpu_seconds")
         self.peak_mib = float(told.get("peak_mib", 0.0))
         wall, cpu = np.array(told["seconds"]), np.array(told["cpu_seconds"])
@@ -101,9 +105,20 @@ class Process:
             raise NotMeasured(f"it timed {len(wall)} calls, {calls} were asked for")
         return wall, cpu
 
+    def profile(self) -> dict[str, Any]:
+        """Of one call: ``gflop``, ``in_mujoco``, and what took most of its time."""
+        self._say({"profile": TOP})
+        return self._answer("gflop", "in_mujoco", "top")
+
     def close(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):  # it died; the answer that does not come says so
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
 
     def _answer(self, *keys: str) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -188,6 +203,14 @@ def measure(
                     row.wall_s.append(float(np.median(wall)) / row.facts["count"])
                     row.cpu_s.append(float(np.median(cpu)) / row.facts["count"])
                     row.peak_mib = process.peak_mib
+        for row, process, _ in running:
+            if row.missing is None:
+                say(f"{row.workload.size}: {row.name}, profile")
+                with _told(row):
+                    told = process.profile()
+                    row.top, row.in_mujoco = told["top"], told["in_mujoco"]
+                    if told["gflop"] is not None:
+                        row.gflop = told["gflop"] / row.facts["count"]
     return rows
 
 
@@ -200,7 +223,7 @@ def _told(row: Measured) -> Any:
 
 
 def _start(workload: Workload, benchmarks: Path, clones: Mapping[str, Path], log: Path) -> Process:
-    settings = {**workload.settings, "threads": THREADS}
+    settings = {"threads": THREADS, **workload.settings}
     python = Path(sys.executable)
     if workload.environment is not None:
         python = benchmarks.parent / f".venv-peer-{workload.environment}" / "bin" / "python"
@@ -277,17 +300,41 @@ def markdown(facts: Mapping[str, Any], rows: Sequence[Measured]) -> str:
             f"**{size}**",
             "",
             "| | version | precision | M parameters | wall ms | 10 to 90% | CPU ms "
-            "| times the first (CPU) | times the first (wall) | beside |",
-            "|---|---|---|--:|--:|--:|--:|--:|--:|---|",
+            "| times the first (CPU) | times the first (wall) | GFLOP | of the limit | beside |",
+            "|---|---|---|--:|--:|--:|--:|--:|--:|--:|--:|---|",
         ]
-        lines += [_line(row, together[0]) for row in together]
+        lines += [_line(row, together[0], facts) for row in together]
+    lines += ["", "### profiles", "", "Share of the CPU time of one call, without what is called."]
+    for size, together in by_size(rows).items():
+        for row in together:
+            if row.top:
+                lines += ["", f"**{size}: {_labelled(row)}**", "", "| what | share | calls |"]
+                lines += ["|---|--:|--:|"]
+                lines += [f"| `{t['what']}` | {t['share']:.1%} | {t['calls']:,} |" for t in row.top]
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Measured, ours: Measured) -> str:
+def share_of_limit(row: Measured, machine: Mapping[str, Any]) -> float | None:
+    """How near it comes to what this machine can do: 1 would be nothing but the work itself.
+
+    The rate of a call's products, as a share of that of one large product in the same precision; of an
+    environment the share of a step that MuJoCo computes, seen by a profiler that slows down Python.
+    """
+    if not row.gflop:
+        return row.in_mujoco
+    rate = machine[f"gemm_{row.facts.get('precision', 'fp32')}_gflops"]
+    return row.gflop / float(np.median(row.cpu_s)) / float(rate)
+
+
+def _labelled(row: Measured) -> str:
+    return " ".join((row.name, str(row.facts.get("precision", "")))).strip()
+
+
+def _line(row: Measured, ours: Measured, machine: Mapping[str, Any]) -> str:
     facts = row.facts
     if row.missing is not None:
-        return f"| {row.name} | | | | **not measured**: {row.missing} | | | | | |"
+        return f"| {row.name} | | | | **not measured**: {row.missing} | | | | | | | |"
+    limit = share_of_limit(row, machine)
     wall, cpu = 1e3 * np.array(row.wall_s), 1e3 * np.array(row.cpu_s)
     low, high = np.quantile(wall, (0.1, 0.9))
     beside = [f"{key.replace('_', ' ')} {facts[key]}" for key in facts if key not in TOLD]
@@ -303,6 +350,8 @@ def _line(row: Measured, ours: Measured) -> str:
         f"{digits(low)} to {digits(high)}",
         digits(float(np.median(cpu))),
         *(_times(ratio(row, ours, clock)) for clock in ("cpu_s", "wall_s")),
+        "" if row.gflop is None else digits(row.gflop),
+        "" if limit is None else f"{limit:.0%}",
         ", ".join(beside),
     ]
     return "| " + " | ".join(map(str, cells)) + " |"
@@ -339,7 +388,7 @@ def plot(rows: Sequence[Measured]) -> Plot:
             axes.plot(middle, place, "o", color=COLOURS[0] if ours else CEILING)
             axes.text(high * 1.06, place, f"{middle:.2f}", va="center", color=INK)
             places.append(place)
-            labels.append(" ".join((row.name, str(row.facts.get("precision", "")))).strip())
+            labels.append(_labelled(row))
             place += 1
     axes.axvline(1.0, color=CEILING, linewidth=1.0)
     axes.set_xscale("log")

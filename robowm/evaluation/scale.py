@@ -35,6 +35,7 @@ class Axis:
       values: of it.
       file: in benchmarks/peers.
       others: settings that stay.
+      clock: ``cpu_ms``, or ``ms`` where the process is not alone in what it does.
     """
 
     what: str
@@ -42,6 +43,7 @@ class Axis:
     values: tuple[Any, ...]
     file: str
     others: Mapping[str, Any]
+    clock: str = "cpu_ms"
 
     def workloads(self) -> list[Workload]:
         return [
@@ -62,6 +64,14 @@ AXES = {
     "size": Axis(
         "update of 16 x 16, parameters", "size", ("debug", "small", "12m"), "robowm_update.py",
         UPDATE | {"batch": 16, "length": 16},
+    ),
+    "processes": Axis(
+        "update, processes (16 x 16 in each)", "processes", (1, 2), "robowm_update.py",
+        UPDATE | {"batch": 16, "length": 16}, "ms",
+    ),
+    "threads": Axis(
+        "update of 16 x 16, threads", "threads", (1, 2), "robowm_update.py",
+        UPDATE | {"batch": 16, "length": 16}, "ms",
     ),
     "samples": Axis(
         "plan, samples (2 rounds, 6 steps)", "samples", (32, 64, 128, 256, 512, 1024),
@@ -147,23 +157,24 @@ def markdown(facts: Mapping[str, Any], found: Mapping[str, Sequence[Point]]) -> 
             f"| {p.at:,.0f} | {digits(p.ms)} | {digits(p.cpu_ms)} | {p.peak_mib:,.0f} |"
             for p in axis
         ]
-        time, memory = (exponent(axis, of) for of in ("cpu_ms", "peak_mib"))
+        time, memory = (exponent(axis, of) for of in (AXES[name].clock, "peak_mib"))
         lines += ["", f"At its end time grows with the power {time:.2f}, memory with {memory:.2f}."]
     return "\n".join(lines) + "\n"
 
 
 @styled
 def plot(found: Mapping[str, Sequence[Point]]) -> Plot:
-    """CPU time of a call against each size, on logarithmic axes."""
-    figure = Plot(columns=len(found), height=2.6, width=13)
+    """CPU time of a call against each size, on logarithmic axes; of processes and threads the time."""
+    figure = Plot(columns=len(found), height=2.6, width=2.6 * len(found))
     for axes, (name, axis) in zip(figure.axes, found.items(), strict=True):
-        axes.plot([p.at for p in axis], [p.cpu_ms for p in axis], "o-", color=COLOURS[0])
+        times = [getattr(p, AXES[name].clock) for p in axis]
+        axes.plot([p.at for p in axis], times, "o-", color=COLOURS[0])
         axes.set_xscale("log", base=2 if name != "size" else 10)
         axes.set_yscale("log")
         axes.set_title(AXES[name].what, fontsize=9)
-        axes.set_yticks([p.cpu_ms for p in axis], [digits(p.cpu_ms) for p in axis])
+        axes.set_yticks(times, [digits(time) for time in times])
         axes.yaxis.set_minor_locator(NullLocator())
         if name != "size":
             axes.set_xticks([p.at for p in axis], [f"{p.at:g}" for p in axis])
-    figure.axes[0].set_ylabel("CPU ms")
+    figure.axes[0].set_ylabel("ms")
     return figure

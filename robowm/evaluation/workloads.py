@@ -14,7 +14,7 @@ import yaml
 
 import robowm
 
-GROUPS = ("update", "update_12m", "plan", "env")
+GROUPS = ("update", "update_12m", "compiled", "plan", "env")
 TASK = {"cameras": 2, "proprio": 25, "action": 5}  # as grasp_rotate_place has them
 SHIPPED = {"checkpoint": "grasp_rotate_place"}
 
@@ -78,6 +78,7 @@ def workloads(configs: Path) -> dict[str, Workload]:
     return {
         **_updates("update", "small", small, as_small, rows=16, length=16),
         **_updates("update_12m", "12m", larger, [], rows=16, length=64),
+        **_compiled(small, rows=16, length=16),
         **_plans(small, samples=512, iterations=6, horizon=3, elites=64),
         **_plans(small, samples=64, iterations=2, horizon=6, elites=32),
         **_environments(),
@@ -119,6 +120,19 @@ def _updates(
             "r2dreamer",
         )
     return found
+
+
+def _compiled(sizes: dict[str, Any], rows: int, length: int) -> dict[str, Workload]:
+    """Whole updates as torch.compile makes them, ours eager first."""
+    told = {"batch": rows, "length": length, "parts": "all"}
+    ours = {**SHIPPED, **told, "size": "small", "precision": "fp32", "image_share": 0.125}
+    theirs = {**TASK, **told, "sizes": sizes, "compile": True}
+    size = f"update of model, actor and critic, small, {rows} x {length}, compiled"
+    return {
+        "robowm eager": Workload("compiled", size, "robowm_update.py", ours),
+        "robowm compiled": Workload("compiled", size, "robowm_update.py", ours | {"compile": True}),
+        "torchrl compiled": Workload("compiled", size, "torchrl_update.py", theirs, "torchrl"),
+    }
 
 
 def _plans(sizes: dict[str, Any], **shape: int) -> dict[str, Workload]:

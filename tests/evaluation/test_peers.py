@@ -74,11 +74,40 @@ def test_a_process_tells_its_facts_and_times_what_is_asked(benchmarks, fake, tmp
         assert process.facts()["version"] == "1.2"
         wall, cpu = process.ask(3)
         assert len(process.ask(1)[0]) == 1
+        seen = process.profile()
     finally:
         process.close()
     assert ((wall >= 0.01) & (wall < 0.3)).all()  # without what prepares
     assert (cpu < wall).all()  # to sleep is not to compute
+    assert seen["gflop"] is None and seen["top"][0]["what"] == "time.sleep"
+    assert 0.5 < seen["top"][0]["share"] <= 1.0 and seen["top"][0]["calls"] == 1
     assert "noise of a call" in (tmp_path / "log").read_text()
+
+
+TORCH = """
+import protocol
+
+answers, settings = protocol.quiet(), protocol.settings()
+import torch
+
+a = torch.randn(100, 200, requires_grad=True)
+b = torch.randn(200, 300)
+protocol.serve(answers, {"name": "a product", "version": "1"}, lambda: (a @ b).sum().backward())
+"""
+
+
+def test_products_are_counted_backward_ones_among_them(benchmarks, tmp_path):
+    file = benchmarks / "peers" / "torch_product.py"
+    file.write_text(TORCH)
+    process = Process(Path(sys.executable), file, {"threads": 1}, tmp_path / "log")
+    try:
+        process.facts()
+        process.ask(1)
+        seen = process.profile()
+    finally:
+        process.close()
+    assert seen["gflop"] == pytest.approx(2 * 2 * 100 * 200 * 300 / 1e9)
+    assert "aten::mm" in [row["what"] for row in seen["top"]]
 
 
 def test_processes_take_turns_and_are_gone_at_the_end(benchmarks, fake, tmp_path, monkeypatch):
@@ -94,7 +123,7 @@ def test_processes_take_turns_and_are_gone_at_the_end(benchmarks, fake, tmp_path
     rows = measured(benchmarks, [fake("a", 0.001), fake("b", 0.3)], tmp_path / "out")
     turns = (tmp_path / "turns").read_text().split()
     assert turns[:4] == ["a", "a", "b", "b"]  # warm-up
-    assert turns[4:] == 3 * (["a"] * peers.MOST_CALLS + ["b"])
+    assert turns[4:] == 3 * (["a"] * peers.MOST_CALLS + ["b"]) + ["a", "b"]  # at last, a profile
     assert min(rows[1].wall_s) >= 0.15 > max(rows[0].wall_s)  # two things a call
     assert [process.poll() is None for process in started] == [False, False]
 
@@ -114,7 +143,13 @@ def test_the_table_says_how_fast_and_what_was_not_measured(machine):
     ours = Measured(workload, facts, wall_s=[0.010, 0.012], cpu_s=[0.008, 0.008])
     theirs = Measured(workload, {**facts, "name": "other"}, [0.02, 0.024], [0.02, 0.02])
     missing = Measured(workload, missing="there is no .venv-peer-robosuite: make it")
+    theirs.gflop, theirs.top = 0.5, [{"what": "aten::mm", "share": 0.25, "calls": 1200}]
+    ours.in_mujoco = 0.7
     text = peers.markdown(machine, [ours, theirs, missing])
+    assert (
+        "| 0.5 | 25% |" in text and "|  | 70% |" in text
+    )  # 0.5 GFLOP in 0.02 s, of 100.4 a second
+    assert "| `aten::mm` | 25.0% | 1,200 |" in text
     assert "**environment step**" in text and "100 GFLOP/s" in text
     other = next(line for line in text.splitlines() if line.startswith("| other"))
     assert "2.50 (2.50 to 2.50)" in other and "2.00 (2.00 to 2.00)" in other

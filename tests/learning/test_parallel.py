@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 
 import numpy as np
@@ -94,6 +95,37 @@ def test_a_share_is_every_size_th_row():
     shares = [Group(rank, 3).share(batch) for rank in range(3)]
     assert [share["x"].tolist() for share in shares] == [[0, 3], [1, 4], [2, 5]]
     assert shares[1]["y"].tolist() == [[2, 3], [8, 9]]
+
+
+def averaged(group, out):
+    torch.manual_seed(group.rank)
+    found = [torch.randn(3, 5), torch.randn(()), torch.randn(7)]
+    for _ in range(3):  # memory that is used again
+        group.average(found)
+        found[0] += group.rank
+    torch.save(found, out / f"{group.rank}.pt")
+
+
+@pytest.mark.parametrize(("size", "free"), [(3, 2**40), (2, 0)])
+def test_an_average_is_the_mean_in_every_process(tmp_path, monkeypatch, size, free):
+    """Through memory that all see, and through sockets where there is too little of it."""
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with launch(size, averaged, tmp_path) as group:
+        averaged(group, tmp_path)
+        assert (next(iter(group._shared.values())) is None) == (free == 0)
+    found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(size)]
+    drawn = []
+    for rank in range(size):
+        torch.manual_seed(rank)
+        drawn.append([torch.randn(3, 5), torch.randn(()), torch.randn(7)])
+    mean = [torch.stack(parts).mean(0) for parts in zip(*drawn, strict=True)]
+    for rank, (large, single, small) in enumerate(found):
+        torch.testing.assert_close(
+            large, mean[0] + (size - 1) + rank
+        )  # twice the ranks' mean, and its own
+        torch.testing.assert_close([single, small], mean[1:])
+        assert torch.equal(small, found[0][2])
 
 
 def test_alone_nothing_changes():
