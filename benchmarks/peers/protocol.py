@@ -81,9 +81,17 @@ def serve(
             call()
             wall.append(time.perf_counter() - begin)
             cpu.append(time.process_time() - cpu_begin)
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        told = {"seconds": wall, "cpu_seconds": cpu, "peak_mib": peak_mib}
+        told = {"seconds": wall, "cpu_seconds": cpu, "peak_mib": _peak_mib()}
         print(json.dumps(told), file=answers)
+
+
+def _peak_mib() -> float:
+    """Largest resident memory so far; getrusage has that of whoever started the process, if it was larger."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _operations(

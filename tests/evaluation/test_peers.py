@@ -110,6 +110,21 @@ def test_products_are_counted_backward_ones_among_them(benchmarks, tmp_path):
     assert "aten::mm" in [row["what"] for row in seen["top"]]
 
 
+def test_the_peak_is_that_of_the_process_not_of_its_parent(benchmarks, fake, tmp_path):
+    """getrusage hands the parent's on, where that had more before it started the process."""
+    had = np.ones(2**29, np.uint8)
+    settings = {**fake("a", 0.0).settings, "threads": 1}
+    process = Process(
+        Path(sys.executable), benchmarks / "peers" / "fake.py", settings, tmp_path / "log"
+    )
+    try:
+        process.facts()
+        process.ask(1)
+        assert 1 < process.peak_mib < had.nbytes / 2**20 / 2
+    finally:
+        process.close()
+
+
 def test_processes_take_turns_and_are_gone_at_the_end(benchmarks, fake, tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "ROUND_S", 0.3)
     started = []
