@@ -164,17 +164,17 @@ def markdown(facts: Mapping[str, Any], found: Mapping[str, Sequence[Point]]) -> 
 
 @styled
 def plot(found: Mapping[str, Sequence[Point]]) -> Plot:
-    """CPU time of a call against each size, on logarithmic axes; of processes and threads the time."""
-    figure = Plot(columns=len(found), height=2.6, width=2.6 * len(found))
-    for axes, (name, axis) in zip(figure.axes, found.items(), strict=True):
-        times = [getattr(p, AXES[name].clock) for p in axis]
-        axes.plot([p.at for p in axis], times, "o-", color=COLOURS[0])
+    """CPU time of a call against each size, on logarithmic axes; two points are a table's, no curve."""
+    shown = {name: axis for name, axis in found.items() if AXES[name].clock == "cpu_ms"}
+    figure = Plot(columns=len(shown), height=2.6, width=13)
+    for axes, (name, axis) in zip(figure.axes, shown.items(), strict=True):
+        axes.plot([p.at for p in axis], [p.cpu_ms for p in axis], "o-", color=COLOURS[0])
         axes.set_xscale("log", base=2 if name != "size" else 10)
         axes.set_yscale("log")
         axes.set_title(AXES[name].what, fontsize=9)
-        axes.set_yticks(times, [digits(time) for time in times])
+        axes.set_yticks([p.cpu_ms for p in axis], [digits(p.cpu_ms) for p in axis])
         axes.yaxis.set_minor_locator(NullLocator())
         if name != "size":
             axes.set_xticks([p.at for p in axis], [f"{p.at:g}" for p in axis])
-    figure.axes[0].set_ylabel("ms")
+    figure.axes[0].set_ylabel("CPU ms")
     return figure
