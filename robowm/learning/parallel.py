@@ -63,18 +63,21 @@ class Group:
         else:
             packed = shared[0]
             torch.cat(numbers, out=shared[self.rank])
+            self._meet()
+            # No other process reads these columns, so that the mean may take the first one's place.
             ours = shared.tensor_split(self.size, dim=1)[self.rank]
-            with _noticing():
-                distributed.barrier()
-                # Read by this process alone, so that the mean may take the first one's place.
-                ours[0] = ours.mean(0)
-                distributed.barrier()
+            ours[0] = ours.mean(0)
+            self._meet()
         parts = packed.split([tensor.numel() for tensor in tensors])
         views = [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
         torch._foreach_copy_(list(tensors), views)
         if shared is not None:
-            with _noticing():
-                distributed.barrier()  # until all have read it, nobody writes there again
+            self._meet()  # until all have read it, nobody writes there again
+
+    def _meet(self) -> None:
+        """Wait for the others; as ``distributed.barrier``, but on the CPU where there is a GPU, too."""
+        with _noticing():
+            distributed.all_reduce(torch.zeros(()))
 
     def _memory(self, numbers: Sequence[Tensor]) -> Tensor | None:
         """A row for each process in memory that all of them see; none where that is not to be had.
