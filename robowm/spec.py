@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -44,7 +45,7 @@ class ArraySpec:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape, dtype=int))
+        return math.prod(self.shape)
 
     def centre_and_half(self) -> tuple[np.ndarray, np.ndarray]:
         """Affine normalisation: ``(x - centre) / half`` lies in [-1, 1] inside the bounds."""
