@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -45,7 +44,7 @@ class ArraySpec:
 
     @property
     def size(self) -> int:
-        return math.prod(self.shape)
+        return int(np.prod(self.shape, dtype=int))
 
     def centre_and_half(self) -> tuple[np.ndarray, np.ndarray]:
         """Affine normalisation: ``(x - centre) / half`` lies in [-1, 1] inside the bounds."""

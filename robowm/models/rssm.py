@@ -547,7 +547,6 @@ class RSSM(nn.Module):
             f"slot_error/ahead_{steps}": last,
         }
 
-    @torch.compiler.disable  # what is read depends on what is known, and nothing is learned from it
     def _pose_errors(
         self,
         read: Tensor,

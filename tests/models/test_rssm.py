@@ -205,12 +205,3 @@ def test_it_overfits_one_episode():
     assert seen[-1]["loss/pose"] < 0.1 * seen[0]["loss/pose"]
     assert seen[-1]["loss/image"] < 0.5 * seen[0]["loss/image"]
     assert seen[-1]["position_error_cm/posterior"] < 1.0
-
-
-@pytest.mark.slow
-def test_the_loss_is_one_graph_but_for_the_errors_that_are_only_told():
-    """torch.compile fell back to running it as it stands where a size was numpy's."""
-    model = build("pixels")
-    seen = torch._dynamo.explain(model.loss)(random_batch(model.spec, 2, 4))
-    assert seen.graph_break_count <= 1, [reason.reason for reason in seen.break_reasons]
-    assert seen.graph_count <= 2
