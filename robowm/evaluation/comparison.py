@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,21 +158,30 @@ def rungs(points: Sequence[Row]) -> list[Row]:
 
 
 def ladders(points: Sequence[Row]) -> dict[str, list[list[Row]]]:
-    """Label -> a curve over data, of what was trained longest, and one over time, with the most data."""
+    """Label -> a curve over data, of what was trained equally long, and one over time, with the same data.
+
+    Of several times, or amounts, it is the one with the most points, and of those the largest.
+    """
     found: dict[str, list[Row]] = {}
     for row in rungs(points):
         found.setdefault(row["agent"], []).append(row)
     drawn = {}
     for label, rows in found.items():
-        longest = max(row["updates"] for row in rows)
-        most = max(row["env_steps"] for row in rows)
-        over_data = [row | {"minutes": None} for row in rows if row["updates"] == longest]
-        over_time = [row | {"env_steps": None} for row in rows if row["env_steps"] == most]
+        updates, env_steps = (
+            _commonest(row[key] for row in rows) for key in ("updates", "env_steps")
+        )
+        over_data = [row | {"minutes": None} for row in rows if row["updates"] == updates]
+        over_time = [row | {"env_steps": None} for row in rows if row["env_steps"] == env_steps]
         drawn[label] = [
             [{key: row[key] for key in ("env_steps", "minutes", "success")} for row in curve]
             for curve in (over_data, over_time)
         ]
     return drawn
+
+
+def _commonest(values: Iterable[float]) -> float:
+    """The largest of those that are there most often."""
+    return max(Counter(values).items(), key=lambda item: (item[1], item[0]))[0]
 
 
 def table(rows: Sequence[Row]) -> list[list[str]]:

@@ -132,6 +132,11 @@ def test_less_data_and_shorter_trainings_are_points_of_a_curve():
     assert "| actor | 300 | 20 | 4.0 | 2 | 0.0% [0, 66] |" in comparison.markdown(data)
     with pytest.raises(UserError, match="tells no training"):
         comparison.compare([end], [row("random", [True])])
+    # One that was trained for longer, and one with more data, are no curve yet, nor take the others'.
+    more = [point(900, 40, 8.0, [True, True]), point(2000, 20, 4.0, [True, True])]
+    over_data, over_time = comparison.ladders(points + more)["actor"]
+    assert [p["env_steps"] for p in over_data] == [300, 900, 2000]
+    assert [p["minutes"] for p in over_time] == [2.0, 5.0, 8.0]
 
 
 @pytest.mark.parametrize(
