@@ -1,4 +1,4 @@
-"""Measure how fast it is here, or how safe: suite=env, train, plan, gate or peers, into OUT/benchmark.json and benchmark.md.
+"""Measure how fast it is here, or how safe: suite=env, train, plan, gate, peers, scale or all, into OUT/benchmark.json and .md.
 
 Each rate is a median of repeated calls after a warm-up, with its spread, and stands beside the machine
 it holds for. What else runs on the machine shows in the load average. The suite peers measures other
