@@ -88,7 +88,10 @@ def main(config: Train) -> int:
     launched = parallel.launch(config.learning.processes, train, config)
     with parallel.join_torchrun() if size else launched as group:
         result = train(group, config)
-    return 128 + result.signal if result.signal else 0
+    code = 128 + result.signal if result.signal else 0
+    if size:
+        parallel.leave(code)
+    return code
 
 
 def train(group: parallel.Group, config: Train) -> Result:

@@ -8,6 +8,7 @@ model are too short to be divided among threads, its batch is not. The processes
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import datetime
 import os
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, distributed
@@ -133,6 +134,19 @@ def join_torchrun() -> Iterator[Group]:
         raise UserError(
             "another of torchrun's processes ended: the same command goes on from the last checkpoint."
         ) from error
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, one of torchrun's, at once.
+
+    Python's own end stops every thread that asks for the interpreter. Where it is one of Gloo's, which may
+    not have let go of its last tensor yet, the process aborts ("terminate called without an active
+    exception"), and torchrun takes the whole training for failed.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextlib.contextmanager
