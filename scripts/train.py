@@ -89,7 +89,7 @@ def main(config: Train) -> int:
     with parallel.join_torchrun() if size else launched as group:
         result = train(group, config)
     code = 128 + result.signal if result.signal else 0
-    if size:
+    if group.size > 1 and __name__ == "__main__":
         parallel.leave(code)
     return code
 

@@ -137,11 +137,11 @@ def join_torchrun() -> Iterator[Group]:
 
 
 def leave(code: int) -> NoReturn:
-    """End this process, one of torchrun's, at once.
+    """End this process, one of several that trained together, at once.
 
     Python's own end stops every thread that asks for the interpreter. Where it is one of Gloo's, which may
     not have let go of its last tensor yet, the process aborts ("terminate called without an active
-    exception"), and torchrun takes the whole training for failed.
+    exception", as in pytorch/pytorch#179291), and torchrun takes the whole training for failed.
     """
     atexit._run_exitfuncs()
     sys.stdout.flush()
