@@ -65,7 +65,7 @@ class Benchmark:
       data: train: folder that collect.py wrote; None collects a few episodes.
       batch_size, length: train: as in ``learning`` of train.py.
       chunks, workers, seed: gate: how many are sent, by how many processes, and which.
-      only: peers: which of update, update_12m, plan and env.
+      only: peers: which of update, update_12m, compiled, plan and env.
       rounds: peers and scale: how often each process is asked, in turn.
       r2dreamer, tdmpc2: peers: folders of their clones.
       compile: train and plan: torch.compile over the losses, and over an imagined step.

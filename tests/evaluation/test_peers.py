@@ -203,6 +203,13 @@ def test_what_is_missing_is_said_with_the_line_that_makes_it(benchmarks, fake, t
     assert "'hello'" in said[4]
 
 
+def test_times_stay_where_a_profile_fails(benchmarks, fake, tmp_path):
+    broken = FAKE.replace("answers, settings", "protocol._functions = None\nanswers, settings")
+    (benchmarks / "peers" / "broken.py").write_text(broken)
+    (row,) = measured(benchmarks, [fake("a", 0.0, file="broken.py")], tmp_path / "out", rounds=1)
+    assert row.missing is None and len(row.wall_s) == 1 and row.top == []
+
+
 def test_an_answer_that_never_comes_is_not_waited_for(benchmarks, fake, tmp_path, monkeypatch):
     monkeypatch.setattr(peers, "ANSWER_S", 0.5)
     settings = {**fake("a", 60.0).settings, "threads": 1}
