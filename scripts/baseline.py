@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
@@ -88,6 +89,7 @@ class Baseline:
       evaluate_every: steps between the points of the curve.
       curve_episodes: starts of each point before the last, the first of those at the end.
       threads: torch's own.
+      again: begin anew where a run in OUT was stopped before its end; one that ended is never touched.
       out: folder of the results.
     """
 
@@ -104,6 +106,7 @@ class Baseline:
     curve_episodes: int = 20
     threads: int = 1
     device: str = "cpu"
+    again: bool = False
     out: str = "outputs/baseline"
 
 
@@ -117,6 +120,8 @@ def main(config: Baseline) -> None:
     out = Path(config.out)
     learner = Learner(config)
     console = Console(highlight=False)
+    if (out / "policies").exists():
+        shutil.rmtree(out / "policies")  # of a run that was stopped
     curve: list[dict[str, Any]] = []
     results: list[EpisodeResult] = []
     for last in learner.train():
@@ -160,8 +165,14 @@ def check(config: Baseline) -> None:
             f"task.observation is {config.task.observation!r}: the baselines learn from the state; "
             "leave it out."
         )
-    if (Path(config.out) / "curve.json").exists():
-        raise UserError(f"{config.out} holds a run, which cannot go on: give another out=DIR.")
+    out = Path(config.out)
+    if (out / "report.json").exists():
+        raise UserError(f"{config.out} holds a run that ended: give another out=DIR.")
+    if (out / "curve.json").exists() and not config.again:
+        raise UserError(
+            f"{config.out} holds a run, which cannot go on: give again=true to begin anew, or another "
+            "out=DIR."
+        )
     try:
         import stable_baselines3  # noqa: F401
     except ImportError as error:

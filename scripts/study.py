@@ -164,7 +164,7 @@ def _add_runs(config: Study, name: str, found: dict[str, Stage]) -> None:
     for seed in variant.seeds:
         run = _run(name, seed)
         if variant.script == "baseline":
-            settings = (f"seed={seed}", f"out={out / 'trials' / run}", *variant.train)
+            settings = (f"seed={seed}", f"out={out / 'trials' / run}", "again=true", *variant.train)
             needs: tuple[str, ...] = ()
         else:
             folders = ",".join(str(out / "data" / data) for data in variant.data)

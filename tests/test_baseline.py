@@ -34,7 +34,20 @@ def test_it_trains_and_reports_as_evaluate_does(algorithm, tmp_path):
     assert ("mean.proprio" in weights) == (algorithm == "sac")
     assert any(name.startswith("policy.") for name in weights)
     assert "Success against what it cost" in (tmp_path / "report.html").read_text()
-    assert call(f"algorithm={algorithm}", f"out={tmp_path}") == 2  # it does not go on
+    assert call(f"algorithm={algorithm}", f"out={tmp_path}", "again=true") == 2  # it has ended
+
+
+def test_what_was_stopped_begins_anew_where_it_is_told_to(tmp_path, capsys):
+    """A study that was stopped in a baseline could not be gone on with."""
+    pytest.importorskip("stable_baselines3", reason="pip install 'robowm[baselines]'")
+    (tmp_path / "policies").mkdir()
+    stale = tmp_path / "policies" / "step_00000007.safetensors"
+    stale.touch()
+    (tmp_path / "curve.json").write_text("{}")
+    assert call("algorithm=ppo", f"out={tmp_path}") == 2
+    assert "again=true" in capsys.readouterr().err and stale.exists()
+    assert call("algorithm=ppo", f"out={tmp_path}", "again=true") == 0
+    assert (tmp_path / "report.json").exists() and not stale.exists()
 
 
 @pytest.mark.parametrize(
