@@ -120,8 +120,8 @@ def main(config: Baseline) -> None:
     out = Path(config.out)
     learner = Learner(config)
     console = Console(highlight=False)
-    if (out / "policies").exists():
-        shutil.rmtree(out / "policies")  # of a run that was stopped
+    if (out / "curve.json").exists():  # of a run that was stopped, which check has let pass
+        shutil.rmtree(out / "policies", ignore_errors=True)
     curve: list[dict[str, Any]] = []
     results: list[EpisodeResult] = []
     for last in learner.train():

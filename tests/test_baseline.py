@@ -50,6 +50,15 @@ def test_what_was_stopped_begins_anew_where_it_is_told_to(tmp_path, capsys):
     assert (tmp_path / "report.json").exists() and not stale.exists()
 
 
+def test_what_no_run_left_there_stays(tmp_path):
+    pytest.importorskip("stable_baselines3", reason="pip install 'robowm[baselines]'")
+    (tmp_path / "policies").mkdir()
+    theirs = tmp_path / "policies" / "terms.txt"
+    theirs.touch()
+    assert call("algorithm=ppo", f"out={tmp_path}", "again=true") == 0
+    assert theirs.exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

@@ -91,17 +91,18 @@ class Group:
         ):
             return None
         if count not in self._shared:
-            needed = self.size * count
             # All do as the first does: a memory that is too small kills who writes there.
-            enough = self.of_first(4 * needed < shutil.disk_usage(self._folder).free)
-            self._shared[count] = (
-                torch.from_file(f"{self._folder}/{count}", shared=True, size=needed).view(
-                    self.size, count
-                )
-                if enough
-                else None
-            )
+            enough = self.of_first(4 * self.size * count < shutil.disk_usage(self._folder).free)
+            self._shared[count] = self._mapped(self._folder, count) if enough else None
         return self._shared[count]
+
+    def _mapped(self, folder: str, count: int) -> Tensor:
+        path, size = f"{folder}/{count}", self.size * count
+        shared = torch.from_file(path, shared=True, size=size).view(self.size, count)
+        self._meet()
+        if self.is_first:
+            Path(path).unlink()  # all see it: nothing of it is left in memory, however they end
+        return shared
 
     def of_first(self, number: int) -> int:
         """The first process's ``number``, in each."""

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +115,7 @@ def test_an_average_is_the_mean_in_every_process(tmp_path, monkeypatch, size, fr
     with launch(size, averaged, tmp_path) as group:
         averaged(group, tmp_path)
         assert (next(iter(group._shared.values())) is None) == (free == 0)
+        assert not list(Path(group._folder).glob("[0-9]*"))
     found = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(size)]
     drawn = []
     for rank in range(size):
